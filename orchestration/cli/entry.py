@@ -53,8 +53,8 @@ def run_entry(arguments: Sequence[str], main: Main, help_text: HelpText, *, json
 
 def _prints_text(arguments: Sequence[str]) -> bool:
     """Return whether the command only prints help, a schema or what Hydra shows, which are no events."""
+    from orchestration.cli.hydra_flags import is_hydra_command
     from orchestration.cli.schemas import requested_schema
-    from orchestration.config.overrides import is_hydra_command
 
     return _asks_for_help(arguments) or requested_schema(arguments) is not None or is_hydra_command(arguments)
 
@@ -103,8 +103,8 @@ def _run(arguments: Sequence[str], main: Main, help_text: HelpText, stream: "Eve
 
 def _print_text(arguments: Sequence[str], help_text: HelpText) -> bool:
     """Print the help, a schema or what Hydra shows, where one is requested; return whether one was."""
+    from orchestration.cli.hydra_flags import is_hydra_command
     from orchestration.cli.schemas import print_schema, requested_schema
-    from orchestration.config.overrides import is_hydra_command, run_hydra_command
 
     with _detect_closed_output():
         if _asks_for_help(arguments):
@@ -112,6 +112,8 @@ def _print_text(arguments: Sequence[str], help_text: HelpText) -> bool:
         elif (schema := requested_schema(arguments)) is not None:
             print_schema(schema)
         elif is_hydra_command(arguments):
+            from orchestration.config.overrides import run_hydra_command
+
             run_hydra_command(arguments)
         else:
             return False

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, RootModel
 
 from fcos.storage.events import ErrorEvent, EventRecord, Number, PaperReportEvent, Part, ReportEvent
+from orchestration.cli.status_records import BudgetRecord, SweepsEvent, SweepStatusEvent
 
 # Arm -> metric -> value; "" is the arm of a single run.
 ArmMetrics = dict[str, dict[str, Number]]
@@ -53,14 +54,6 @@ class SearchPlan(Part):
     searcher: str
     trials: int
     to_come: int = Field(description="trainings that are still to be drawn or chosen")
-
-
-class BudgetRecord(Part):
-    """Hours of a sweep over all its commands. limit: null for none."""
-
-    name: Literal["gpu_hours", "cpu_hours", "wall_hours"]
-    limit: Number
-    spent: float
 
 
 class PlanEvent(EventRecord):
@@ -270,6 +263,8 @@ class Event(
             | ReportEvent
             | PaperReportEvent
             | DoctorEvent
+            | SweepsEvent
+            | SweepStatusEvent
             | ErrorEvent
             | ResultEvent,
             Field(discriminator="type"),

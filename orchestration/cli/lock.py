@@ -6,14 +6,50 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
 from fcos.errors import ConfigError
-from orchestration.trial.processes import start_time
+from orchestration.trial.processes import is_alive, start_time
 
+LOCK = "lock"
 OWNER_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class LockOwner:
+    """The process that has the lock, or had it when it was killed."""
+
+    pid: int
+    host: str
+    # When it took the lock, as people read it.
+    since: str
+    # See processes.start_time; 0 in locks by older versions.
+    begin: float = 0.0
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process of this machine."""
+        return self.host == socket.gethostname()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the process is there, on this machine; pids are given again, so its start counts where known."""
+        return is_alive(self.pid, self.begin) if self.begin else start_time(self.pid) > 0
+
+
+def read_owner(folder: Path) -> LockOwner | None:
+    """Return the process that a folder's lock names; None where no command works there.
+
+    Raises OSError for a lock that cannot be read; one that is just being written names none.
+    """
+    try:
+        owner = json.loads((folder / LOCK).read_text())
+        return LockOwner(int(owner["pid"]), str(owner["host"]), str(owner["since"]), float(owner.get("begin", 0)))
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 class FolderInUse(RuntimeError):
@@ -29,14 +65,15 @@ def lock_folder(folder: Path, since: str, advice: str = "wait, or give another n
     Raises FolderInUse where another process has the lock, ConfigError where the folder cannot be written.
     """
     # Not filelock, which has its file to itself: here others read from the locked file which process has it.
-    path = folder / "lock"
+    path = folder / LOCK
     with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FolderInUse(f"{folder} is in use by {_owner(path)}; {advice}") from None
+            raise FolderInUse(f"{folder} is in use by {_owner(folder)}; {advice}") from None
         file.truncate(0)
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
+        pid = os.getpid()
+        json.dump(asdict(LockOwner(pid, socket.gethostname(), since, start_time(pid))), file)
         file.flush()
         try:
             yield
@@ -52,16 +89,14 @@ def _opened(path: Path) -> TextIO:
         raise ConfigError(f"output: {path.parent} cannot be written ({error.strerror}); give output=<folder>") from None
 
 
-def _owner(path: Path) -> str:
+def _owner(folder: Path) -> str:
     """Describe the process that has the lock; it writes its id shortly after it took the lock."""
     deadline = time.monotonic() + OWNER_SECONDS
     while time.monotonic() < deadline:
-        try:
-            owner = json.loads(path.read_text())
+        with suppress(OSError):
+            owner = read_owner(folder)
             # A process of this machine that no longer exists was the previous owner.
-            if owner["host"] != socket.gethostname() or start_time(owner["pid"]):
-                return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-        except (OSError, ValueError, KeyError):
-            pass
+            if owner is not None and (not owner.is_here or start_time(owner.pid)):
+                return f"process {owner.pid} on {owner.host} since {owner.since}"
         time.sleep(0.01)
     return "another process"

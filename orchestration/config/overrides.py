@@ -23,8 +23,6 @@ from orchestration.config.schema import LabConfig
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-# Flags that Hydra handles itself (show the config or the sources of values, shell completion).
-HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package", "-p")
 # Hydra's option for a folder of config files beside the built-in ones.
 CONFIG_DIR = ("--config-dir", "-cd")
 # Hydra's options that replace the built-in config files.
@@ -37,11 +35,6 @@ OWN_FILES = (
     "the built-in config files always hold; files of your own come beside them with --config-dir=FOLDER, such as "
     "FOLDER/experiment/<name>.yaml for +experiment=<name>"
 )
-
-
-def is_hydra_command(arguments: Sequence[str]) -> bool:
-    """Return whether the command line has a flag that Hydra handles instead of a run."""
-    return any(argument.split("=")[0] in HYDRA_FLAGS for argument in arguments)
 
 
 def split_config_dir(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:

@@ -1,5 +1,6 @@
 """Schema of the config: LabConfig and its sections."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,6 +19,7 @@ from orchestration.tracking.addresses import absolute_uri
 
 # Seeds that confirm the winner of a search over several seeds: the fewest with which the exact test can decide.
 CONFIRM_SEEDS = 6
+ENVIRONMENT_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ClusterConfig(Section):
@@ -123,6 +125,27 @@ class KeepConfig(Section):
     trained: int | None = Field(default=None, ge=1)
 
 
+class NotifyConfig(Section):
+    """Messages about a command, sent with apprise (the extra `notify`): webhooks, mail, chats."""
+
+    # Name of the environment variable that holds the addresses, which are secrets; null sends no message.
+    urls_from: str | None = None
+    # end: of the command, but where it is interrupted. failure: the first training of a command that fails for good.
+    events: tuple[Literal["end", "failure"], ...] = Field(default=("end", "failure"), min_length=1)
+    # How long sending a message may take; the command waits no longer for it at its end.
+    timeout_seconds: float = Field(default=10, ge=1, le=300)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # Its value is not in the message: it may be an address.
+        if self.urls_from is not None and not ENVIRONMENT_VARIABLE.fullmatch(self.urls_from):
+            raise ValueError(
+                "urls_from: must be the name of an environment variable that holds the addresses, such as "
+                "FCOS_NOTIFY_URLS; addresses are secrets, and config is recorded"
+            )
+        return self
+
+
 class AutoConfig(Section):
     """Settings of data=auto about a folder, which it would otherwise find out; without effect on other data."""
 
@@ -168,6 +191,7 @@ class LabConfig(Config):
     tracking: TrackingConfig = TrackingConfig()
     budget: BudgetConfig = BudgetConfig()
     keep: KeepConfig = KeepConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @model_validator(mode="after")
     def _check_experiment(self) -> Self:

@@ -23,6 +23,7 @@ from orchestration.driver.budget import enforce_budget
 from orchestration.driver.event_lines import EventLines
 from orchestration.driver.events import Events, TrialStopped
 from orchestration.driver.interruption import advise, find_interruption
+from orchestration.driver.monitoring.command_monitor import CommandMonitor
 from orchestration.driver.progress import SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
@@ -79,6 +80,7 @@ class SweepRun:
         self._lines = EventLines(self._plan, self._progress, output.stream)
         # Heartbeats for other commands, until the store has the results that they take.
         self._sharing = ExitStack()
+        self._monitor = CommandMonitor(prepared, self._progress, self._tracker, output)
 
     def _take_results(self) -> Sequence[int] | None:
         """Take over what other sweeps have; return the indices of the trainings of the rounds that have begun."""
@@ -102,6 +104,9 @@ class SweepRun:
 
         However it ends, no run of this plan is left RUNNING.
         """
+        return self._monitor.watch(partial(self._run, report))
+
+    def _run(self, report: ReportProcess | None) -> int:
         try:
             self._recorder.open_sweep(self._looks_before)
             self._train(report)
@@ -161,6 +166,7 @@ class SweepRun:
             stack.enter_context(self._bucket.following(running, is_joined=lab.cluster.address != "local"))
             stack.enter_context(enforce_budget(plan.folder, lab.budget, resources, running))
             stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
+            stack.enter_context(self._monitor.running())
             pending = [each.index for each in waiting if each.trial is not None]
             to_sample = len(waiting) - len(pending)
             later = None if self._rounds is None else LaterRounds(self._rounds, self._begin_round)
@@ -170,7 +176,7 @@ class SweepRun:
                 later, self._reusable.trunks, add, shared if shared.enabled else None, self._bucket.output,
             )  # fmt: skip
             handlers = [progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle]
-            self._run_tune(job, Events(handlers), view)
+            self._run_tune(job, Events([*handlers, self._monitor.handle]), view)
             # While Ray ends, and no training has to share the processors.
             self._begin(report)
 
@@ -231,6 +237,7 @@ class SweepRun:
         self._close_sweep(reported=False)
         self._tracker.close(HEAD_LOST_CLOSE_SECONDS)
         view.end(f"stopped: {reason}; start it again, the same command goes on")
+        self._monitor.end(STOPPED, reason)
         self._output.stream.emit(result_of(STOPPED))
         os._exit(STOPPED)
 

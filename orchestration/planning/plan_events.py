@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from orchestration.cli.event_records import (
-    BudgetRecord,
     ChoiceRecord,
     EstimateRecord,
     Explanation,
@@ -12,6 +11,7 @@ from orchestration.cli.event_records import (
     PreviewEvent,
     SearchPlan,
 )
+from orchestration.cli.status_records import BudgetRecord
 from orchestration.cluster.resources import Node, demand
 from orchestration.config.choice import Choice
 from orchestration.config.schema import BudgetConfig, LabConfig
@@ -49,7 +49,7 @@ def make_plan_event(
         max_concurrent=None if nodes is None else most_concurrent(lab, plan, nodes),
         device=None if nodes is None else demand(lab.cluster, nodes).device,
         saved_steps=sum(prefix.step for prefix in plan.prefixes.by_identity.values()),
-        budget=_budget(lab.budget, spent),
+        budget=budget_records(lab.budget, spent),
         choices=tuple(ChoiceRecord(topic=each.topic, by_hand=each.by_hand, reason=each.reason) for each in choices),
         notes=(*plan.notes, *([reusable.note] if reusable.note else ())),
     )
@@ -108,7 +108,8 @@ def _search(plan: Plan) -> SearchPlan | None:
     )
 
 
-def _budget(limits: BudgetConfig, spent: Spent) -> tuple[BudgetRecord, ...]:
+def budget_records(limits: BudgetConfig, spent: Spent) -> tuple[BudgetRecord, ...]:
+    """Return the hours of all commands so far with their limits."""
     return (
         BudgetRecord(name="gpu_hours", limit=limits.gpu_hours, spent=spent.gpu),
         BudgetRecord(name="cpu_hours", limit=limits.cpu_hours, spent=spent.cpu),

@@ -23,6 +23,7 @@ from orchestration.experiment.data import PrepareData, prepare_data
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import commit_notes, hardware
 from orchestration.experiment.trials import Trial
+from orchestration.notify.sender import check_notification
 from orchestration.planning.estimates.cost import (
     Estimate,
     Pace,
@@ -84,6 +85,7 @@ def prepare_command(
     if composed.choices:
         show_choices(output.console, composed.choices)
     check_job_output(lab)
+    check_notification(lab.notify)
     nodes = checked_local_nodes(lab.cluster)
     here = lab.cluster.address == "local"
     # What the command line was, for the command that a search's report gives.

@@ -47,7 +47,8 @@ class Delivery:
         self._uri = uri
         self._calls = calls
         self._required = required
-        self._queue: deque[Callable[[], None]] = deque()
+        # Each call with the time at which it was pushed.
+        self._queue: deque[tuple[Callable[[], None], float]] = deque()
         self._changed = threading.Condition()
         self._opened = threading.Event()
         self._refusal: TrackingError | None = None
@@ -68,8 +69,16 @@ class Delivery:
     def push(self, call: Callable[[], None]) -> None:
         """Append a call to the queue; returns at once."""
         with self._changed:
-            self._queue.append(call)
+            self._queue.append((call, time.monotonic()))
             self._changed.notify()
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest call that is not executed yet has waited; 0 where none waits."""
+        try:
+            return time.monotonic() - self._queue[0][1]
+        except IndexError:
+            return 0.0
 
     def wait_open(self) -> None:
         """Wait for the first attempt to open the store.
@@ -123,7 +132,7 @@ class Delivery:
         """Execute the next call or wait for one; return False when the thread should end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._deadline, timeout=FLUSH_SECONDS)
-            call = self._queue[0] if self._queue else None
+            call = self._queue[0][0] if self._queue else None
         if call is None:
             return self._deadline is None
         if self._attempt(call):

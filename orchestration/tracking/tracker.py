@@ -175,6 +175,11 @@ class Tracker:
         return self._delivery.outage
 
     @property
+    def lag_seconds(self) -> float:
+        """How far the store is behind what was added to it."""
+        return self._delivery.lag_seconds
+
+    @property
     def artifact_problem(self) -> tuple[int, int, str] | None:
         """Number of artifacts not in the store, number of their runs, and the cause; None where all are stored."""
         missing = self._artifacts.missing

@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fcos.storage.run_folder import HEARTBEATS
@@ -28,6 +29,9 @@ class Process:
     pid: int
     # See processes.start_time.
     begin: float
+    # Name of the machine, and the GPUs that Ray gave the process; for people, empty in files by older versions.
+    host: str = field(default="", compare=False)
+    gpus: str = field(default="", compare=False)
 
 
 # Name of a process -> the process and the time of its last heartbeat, of which only a change counts.
@@ -39,7 +43,8 @@ def registered(folder: Path, name: str, node: str) -> Iterator[Callable[[], None
     """Register a process of a training while the block runs; yields the function that gives a heartbeat."""
     path = folder / HEARTBEATS / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    write_json(path, asdict(Process(node, os.getpid(), start_time(os.getpid()))))
+    pid, gpus = os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    write_json(path, asdict(Process(node, pid, start_time(pid), socket.gethostname(), gpus)))
     last = time.monotonic()
 
     def heartbeat() -> None:

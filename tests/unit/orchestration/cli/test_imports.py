@@ -12,6 +12,7 @@ from orchestration.config.overrides import check_overrides
 from orchestration.experiment.data import prepare_data
 from orchestration.planning.make_plan import make_plan
 from orchestration.trial.files import begin_training, write_summary
+from tests.helpers.experiments.status_folders import make_folder, record, training
 from tests.helpers.experiments.summaries import summary_of
 
 # Libraries that take from a tenth of a second to two seconds of processor time each.
@@ -45,9 +46,9 @@ print(code, *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
-def answer(folder: Path, *arguments: str) -> tuple[str, set[str]]:
-    """Return the exit code of a sweep's command, and the packages that its process imported."""
-    command = [sys.executable, "-c", PROGRAM, *arguments]
+def answer(folder: Path, *arguments: str, entry: str = "sweep") -> tuple[str, set[str]]:
+    """Return the exit code of a command, a sweep's but for another entry, and the packages that it imported."""
+    command = [sys.executable, "-c", PROGRAM.replace("orchestration.sweep", f"orchestration.{entry}"), *arguments]
     printed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     code, *packages = printed.splitlines()[-1].split()
     return code, set(packages)
@@ -67,6 +68,18 @@ def test_help_and_refusals_import_nothing_that_takes_long(arguments: list[str], 
 
     assert printed == code and "orchestration" in packages
     assert packages & SLOW == set()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("arguments", [[], ["shapes"], ["shapes", "--json"], ["--help"]])
+def test_the_status_imports_neither_what_takes_long_nor_the_configuration(tmp_path: Path, arguments: list[str]) -> None:
+    kept = record(training(0, state="finished"), phase="ended", exit_code=0)
+    make_folder(tmp_path / "outputs" / "shapes", kept=kept)
+
+    printed, packages = answer(tmp_path, *arguments, entry="status")
+
+    assert printed == "0" and "orchestration" in packages
+    assert packages & {*SLOW, "hydra", "omegaconf", "PIL", "yaml"} == set()
 
 
 @pytest.mark.ray

@@ -34,6 +34,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Takes all that is recorded and keeps nothing."""
     fake = create_autospec(Tracker, instance=True)
     fake.artifact_problem = fake.outage = None
+    fake.lag_seconds = 0.0
     monkeypatch.setattr(sweep_run, "Tracker", lambda *_, **__: fake)
     return fake
 

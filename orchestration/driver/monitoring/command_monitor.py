@@ -1,0 +1,69 @@
+"""What others can see of a command: its record for status.py, metrics for Prometheus, messages at its end."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fcos.errors import ConfigError
+from orchestration.cli.console import Output
+from orchestration.cli.entry import TRAINING_FAILED, USER_ERROR
+from orchestration.driver.events import TrialEvent, TrialFailed
+from orchestration.driver.monitoring.messages import Messages
+from orchestration.driver.monitoring.metrics import SweepMetrics
+from orchestration.driver.monitoring.status_writer import StatusWriter
+from orchestration.driver.progress import SweepProgress
+from orchestration.driver.watchdogs import repeating
+from orchestration.monitor.record import WRITE_SECONDS
+from orchestration.planning.prepare import Prepared
+from orchestration.tracking.tracker import Tracker
+
+
+class CommandMonitor:
+    """Shows a command to others while it runs, and how it ended."""
+
+    def __init__(self, prepared: Prepared, progress: SweepProgress, tracker: Tracker, output: Output) -> None:
+        self._plan = prepared.plan
+        self._writer = StatusWriter(prepared.lab, prepared.plan, progress, tracker)
+        self._messages = Messages(prepared.lab.notify, prepared.plan, output)
+
+    def handle(self, event: TrialEvent) -> None:
+        """Take over an event of a training, after the progress has handled it."""
+        self._writer.handle(event)
+        if isinstance(event, TrialFailed):
+            self._messages.report_failure(event)
+
+    def watch(self, command: Callable[[], int]) -> int:
+        """Run the command and return its exit code; however it ends, the record has it."""
+        self._writer.write("starting")
+        try:
+            code = command()
+        except KeyboardInterrupt:
+            # No message: whoever interrupts a command knows it, and it ends in seconds.
+            self._writer.write("ended")
+            raise
+        except BaseException as error:
+            code = USER_ERROR if isinstance(error, ConfigError) else TRAINING_FAILED
+            self.end(code, f"{type(error).__name__}: {error}".splitlines()[0])
+            raise
+        self.end(code)
+        return code
+
+    def end(self, code: int, reason: str = "") -> None:
+        """Record the end of the command, and send the message about it."""
+        self._messages.report_end(self._writer.write("ended", code), reason)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Write the record every few seconds and set the metrics by it, while Ray runs the trainings."""
+        metrics = SweepMetrics(self._plan.name)
+
+        def write() -> None:
+            try:
+                metrics.update(self._writer.write("running"))
+            except Exception:  # no record may end a sweep, nor the thread that writes the next one
+                logging.getLogger(__name__).debug("no record could be made", exc_info=True)
+
+        write()
+        with repeating("status", WRITE_SECONDS, write):
+            yield
+        metrics.update(self._writer.write("ending"))

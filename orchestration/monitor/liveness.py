@@ -1,0 +1,78 @@
+"""Whether the driver of a sweep is alive, from the lock and the record in its folder."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from orchestration.cli.lock import LockOwner
+from orchestration.monitor.record import WRITE_SECONDS, StatusRecord, read_status
+
+# A record of another machine that is younger counts as a sign of life; clocks of a cluster agree to a second or so.
+FRESH_SECONDS = 20.0
+# No clock is wrong by that much: a record that is older is of a driver that is gone, whatever its machine.
+STALE_SECONDS = 3600.0
+# How long a record of another machine is watched for a change where its time does not show whether it is alive.
+WATCH_SECONDS = 5 * WRITE_SECONDS
+POLL_SECONDS = 0.5
+
+# unsure: on another machine, and its record is older, or younger, than this machine's clock allows.
+Driver = Literal["none", "alive", "gone", "unsure"]
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What is known of a sweep's driver."""
+
+    folder: Path
+    owner: LockOwner | None
+    record: StatusRecord | None
+    driver: Driver
+
+
+def find_sign(folder: Path, owner: LockOwner | None, record: StatusRecord | None, now: float) -> Sign:
+    """Return what lock and record show at a time. No process of another machine can be looked at."""
+    if owner is None:
+        return Sign(folder, owner, record, "none")
+    if owner.is_here:
+        return Sign(folder, owner, record, "alive" if owner.exists else "gone")
+    if record is None or not belongs_to(record, owner):
+        return Sign(folder, owner, record, "unsure")
+    age = now - record.written
+    driver: Driver = "alive" if abs(age) < FRESH_SECONDS else "gone" if age > STALE_SECONDS else "unsure"
+    return Sign(folder, owner, record, driver)
+
+
+def belongs_to(record: StatusRecord, owner: LockOwner) -> bool:
+    """Return whether a record is of the command that has the lock, and not of one before."""
+    return (record.host, record.pid) == (owner.host, owner.pid)
+
+
+def watch_unsure(
+    signs: Sequence[Sign],
+    seconds: float = WATCH_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Sign]:
+    """Return the signs, those that are unsure decided by whether their records change within some seconds.
+
+    Neither clocks nor times of files count for it, which may be another machine's.
+    """
+    until, current = clock() + seconds, list(signs)
+    while any(sign.driver == "unsure" for sign in current):
+        if clock() >= until:
+            return [replace(sign, driver="gone") if sign.driver == "unsure" else sign for sign in current]
+        sleep(POLL_SECONDS)
+        current = [_look_again(sign) if sign.driver == "unsure" else sign for sign in current]
+    return current
+
+
+def _look_again(sign: Sign) -> Sign:
+    try:
+        record = read_status(sign.folder)
+    except (OSError, ValueError):
+        return sign
+    if record is None or (sign.record is not None and record.count == sign.record.count):
+        return sign
+    return replace(sign, record=record, driver="alive")
