@@ -6,12 +6,11 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from rich.logging import RichHandler
 
 from fcos.errors import ConfigError
-from fcos.storage.store_conventions import Artifact, public_uri
+from fcos.storage.store_conventions import Artifact
 from orchestration.cli.commands import report_command
 from orchestration.cli.console import Output, format_count
 from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
@@ -24,7 +23,8 @@ from orchestration.driver.event_lines import EventLines
 from orchestration.driver.events import Events, TrialStopped
 from orchestration.driver.interruption import advise, find_interruption
 from orchestration.driver.monitoring.command_monitor import CommandMonitor
-from orchestration.driver.progress import SweepProgress
+from orchestration.driver.monitoring.undelivered import artifacts_not_stored, not_stored
+from orchestration.driver.progress import State, SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
 from orchestration.driver.retention import remove_checkpoints, remove_forks
@@ -112,13 +112,14 @@ class SweepRun:
             self._train(report)
             self._tracker.wait_open()
             self._record_kept()
-            unfinished = self._progress.planned("waiting", "followed", "running", "failed", "stopped")
-            self._remove_checkpoints({trial.identity for _, trial in unfinished})
+            states: tuple[State, ...] = ("waiting", "followed", "running", "failed", "stopped")
+            unfinished = [trial for _, trial in self._progress.planned(*states)]
+            self._remove_checkpoints({trial.identity for trial in unfinished})
             self._close_sweep(reported=report is not None)
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = report is None or (settled and self._report(report))
             registered = self._register(settled=settled)
-            delivered = self._bucket.end([trial for _, trial in unfinished])
+            delivered = self._bucket.end(unfinished)
         except BaseException:
             # Ctrl-C too: what a search has drawn until then.
             with suppress(ConfigError, OSError):
@@ -128,8 +129,10 @@ class SweepRun:
         finally:
             if report is not None:
                 report.end()
-            for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
-                self._output.note(line)
+            if not self._tracker.close(CLOSE_SECONDS):
+                self._output.note(not_stored(self._tracker, self._plan.folder, CLOSE_SECONDS))
+            if self._tracker.artifact_problem is not None:
+                self._output.note(artifacts_not_stored(self._tracker.artifact_problem, self._plan.folder))
             self._sharing.close()
         if not reported:
             self._output.note(f"no report was written; when the store has its runs: {self._report_command()}", "red")
@@ -151,7 +154,7 @@ class SweepRun:
         nodes = checked_local_nodes(lab.cluster)
         self._bucket.fetch([each.trial for each in waiting if each.trial is not None])
         with ExitStack() as stack:
-            shared = self._sharing.enter_context(share_trainings(lab, plan, progress))
+            shared = self._sharing.enter_context(share_trainings(lab, plan, progress, self._bucket.output))
             # When Ray runs no training any more, and before the store is waited for.
             stack.callback(shared.give_back_all)
             with self._console.status("Ray and tracking start ..."):
@@ -336,24 +339,3 @@ class SweepRun:
             self._output.note(f"stopped: {why}; {left} left: {advise(why)}, the same command goes on", "yellow")
             return STOPPED
         return TRAINING_FAILED if self._progress.count("failed") else OK
-
-
-def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
-    """Describe what the store did not take, why, and what helps; no line where it has everything."""
-    lines = []
-    if not closed:
-        outage = tracker.outage
-        why = (
-            f"tracking.uri={public_uri(tracker.uri)}: not within {CLOSE_SECONDS:.0f} s"
-            if outage is None
-            else str(outage)
-        )
-        helps = "" if outage is None or outage.advice in why else f"; {outage.advice}"
-        lines.append(f"not everything is stored: {why}{helps}; then the same command delivers the rest from {folder}")
-    if tracker.artifact_problem is not None:
-        artifacts, runs, why = tracker.artifact_problem
-        lines.append(
-            f"{format_count(artifacts, 'artifact')} of {format_count(runs, 'run')} could not be stored: {why}; when "
-            f"that place can be written to, the same command delivers them from {folder}"
-        )
-    return lines

@@ -139,6 +139,9 @@ def read_state(objects: Objects, identity: str) -> LeaseState:
     """Return the newest generation of a lease."""
     numbers = [name.removesuffix(CLAIM) for name in objects.names(identity) if name.endswith(CLAIM)]
     newest = max((int(number) for number in numbers if number.isdigit()), default=0)
+    # A listing of a bucket may lag behind.
+    while objects.read(f"{identity}/{newest + 1}{CLAIM}") is not None:
+        newest += 1
     if newest == 0:
         return LeaseState()
     claim = parse_record(Claim, objects.read(f"{identity}/{newest}{CLAIM}"))

@@ -8,14 +8,18 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from fcos.storage.store_conventions import default_uri, public_uri
+from orchestration.bucket.lease_objects import BucketObjects
+from orchestration.bucket.output import BucketOutput
+from orchestration.cli.bucket_lock import machine_name
 from orchestration.config.schema import LabConfig
 from orchestration.driver.progress import SweepProgress
 from orchestration.driver.sharing.shared_trainings import SharedTrainings
 from orchestration.driver.watchdogs import repeating
 from orchestration.leases.holders import HEARTBEAT_SECONDS, Holder, OtherHolders, TrainingStep
-from orchestration.leases.objects import FolderObjects
+from orchestration.leases.objects import FolderObjects, Objects
 from orchestration.planning.plan import Plan
 from orchestration.planning.repeats.other_results import OtherResults
+from orchestration.planning.reuse import is_here
 
 # Below the output folder; no sweep can have that name.
 LEASES = ".leases"
@@ -23,16 +27,18 @@ LOOK_SECONDS = 2.0
 
 
 @contextmanager
-def share_trainings(lab: LabConfig, plan: Plan, progress: SweepProgress) -> Iterator[SharedTrainings]:
+def share_trainings(
+    lab: LabConfig, plan: Plan, progress: SweepProgress, bucket: BucketOutput | None = None
+) -> Iterator[SharedTrainings]:
     """Share trainings while the block runs; at its end all leases are given back.
 
     Nothing is shared with reuse=false, which trains whatever others do, of a search, whose trainings follow from its
     own results, and where the output folder takes no leases.
     """
-    objects, name, host = FolderObjects(lab.folder / LEASES), uuid.uuid4().hex, socket.gethostname()
+    objects, name, host = _objects(lab, bucket), uuid.uuid4().hex, socket.gethostname()
     holder, others = Holder(objects, name, plan.name, host), OtherHolders(objects, name)
-    store = public_uri(lab.tracking.uri or default_uri(lab.folder))
-    shared = SharedTrainings(plan, objects, others, OtherResults(lab, plan), store, host)
+    results = OtherResults(lab, plan, fetch=is_here if bucket is None else bucket.fetch_training)
+    shared = SharedTrainings(plan, objects, others, results, _store(lab, bucket), host)
 
     def heartbeat() -> None:
         holder.heartbeat(_planned(progress), _running(progress))
@@ -51,6 +57,20 @@ def share_trainings(lab: LabConfig, plan: Plan, progress: SweepProgress) -> Iter
     finally:
         shared.give_back_all()
         _try(holder.end)
+
+
+def _objects(lab: LabConfig, bucket: BucketOutput | None) -> Objects:
+    if bucket is None:
+        return FolderObjects(lab.folder / LEASES)
+    return BucketObjects(bucket.objects.below(LEASES))
+
+
+def _store(lab: LabConfig, bucket: BucketOutput | None) -> str:
+    """Return what tells tracking stores apart: one in the local folder of a bucket is that host's alone."""
+    if lab.tracking.uri is not None:
+        return public_uri(lab.tracking.uri)
+    store = public_uri(default_uri(lab.folder))
+    return store if bucket is None else f"{store} of {machine_name()}"
 
 
 def _is_writable(heartbeat: Callable[[], None]) -> bool:

@@ -17,7 +17,15 @@ from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.trunks import find_trunks
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import ReusableRuns, ReuseSource, choose_source, find_reuse_source, take_all
+from orchestration.planning.reuse import (
+    FetchTraining,
+    ReusableRuns,
+    ReuseSource,
+    choose_source,
+    find_reuse_source,
+    is_here,
+    take_all,
+)
 from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
@@ -40,28 +48,40 @@ class OtherResult:
 class OtherResults:
     """What other commands have of the trainings of a plan; a store that does not answer has nothing."""
 
-    def __init__(self, lab: LabConfig, plan: Plan, history: History | None = None) -> None:
-        """Create it; the store is opened at the first look, unless its history is given."""
+    def __init__(
+        self, lab: LabConfig, plan: Plan, history: History | None = None, fetch: FetchTraining = is_here
+    ) -> None:
+        """Create it; the store is opened at the first look, unless its history is given.
+
+        fetch: brings a training's folder here from the bucket of the output; raises OSError.
+        """
         self._lab, self._plan = lab, plan
-        self._history = history
+        self._history, self._fetch = history, fetch
         # Two threads look.
         self._lock = threading.Lock()
 
     def find(self, trial: Trial, folder: Path) -> OtherResult:
         """Return what a training can be taken from, first of all the one in a folder."""
-        is_there = _has_result(folder, trial)
+        is_there = self._has_result(folder, trial)
         with self._lock:
             try:
                 history = self._opened()
                 if history is None:
                     return OtherResult(is_there=is_there)
                 runs = result_in(folder, history.begun(trial.identity), trial)
-                source, _ = choose_source(runs, trial)
+                source, _ = choose_source(runs, trial, self._fetch)
                 is_useless = bool(runs) and source is None
-                return OtherResult(source or find_reuse_source(history, trial)[0], is_there, is_useless)
+                return OtherResult(source or find_reuse_source(history, trial, self._fetch)[0], is_there, is_useless)
             except (TrackingError, OSError):
                 self._history = None
                 return OtherResult(is_there=is_there)
+
+    def _has_result(self, folder: Path, trial: Trial) -> bool:
+        try:
+            self._fetch(folder)
+            return files.read_summary(folder, trial.identity, ()) is not None
+        except OSError:
+            return False
 
     def find_trunks(self, trial: Trial) -> Sequence[Trunk]:
         """Return the trainings of other sweeps whose checkpoints a training can go on from."""
@@ -83,13 +103,6 @@ class OtherResults:
         # A store that another command is about to make is there at a later look.
         self._history = self._history or open_history(self._lab.tracking.uri, self._lab.folder)
         return self._history
-
-
-def _has_result(folder: Path, trial: Trial) -> bool:
-    try:
-        return files.read_summary(folder, trial.identity, ()) is not None
-    except OSError:
-        return False
 
 
 def result_in(folder: Path, runs: Sequence[PastRun], trial: Trial) -> list[PastRun]:

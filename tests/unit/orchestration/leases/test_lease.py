@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.bucket.lease_objects import BucketObjects
 from orchestration.leases.lease import (
     Claim,
     Lease,
@@ -15,14 +16,17 @@ from orchestration.leases.lease import (
     read_state,
 )
 from orchestration.leases.objects import FolderObjects, Objects
+from tests.helpers.bucket_runs import memory_bucket
 from tests.helpers.memory_objects import MemoryObjects
 
 FIRST = Claim(holder="a", sweep="first", host="one", folder="/outputs/first/trials/x", store="sqlite:///x")
 SECOND = Claim(holder="b", sweep="second", host="two")
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "bucket", "memory"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    if request.param == "bucket":
+        return BucketObjects(memory_bucket())
     return FolderObjects(tmp_path / "leases") if request.param == "folder" else MemoryObjects()
 
 
