@@ -21,7 +21,7 @@ from orchestration.monitor.stored_plan import (
 )
 
 DONE: tuple[TrainingState, ...] = ("finished", "kept")
-LEFT: tuple[TrainingState, ...] = ("waiting", "stopped", "interrupted")
+LEFT: tuple[TrainingState, ...] = ("waiting", "followed", "stopped", "interrupted")
 # By which the clock of another machine may differ without a note.
 CLOCK_SECONDS = 5.0
 
@@ -128,7 +128,7 @@ def find_state(sign: Sign, trainings: Sequence[TrainingRecord]) -> SweepState:
         return "finished"
     if record is not None and record.exit_code is None and record.phase == "ended":
         return "stopped"
-    left = [each for each in trainings if each.state in ("waiting", "running", "stopped")]
+    left = [each for each in trainings if each.state in ("waiting", "followed", "running", "stopped")]
     over = record is None or record.exit_code in (TRAINING_FAILED, None)
     return "finished" if over and trainings and not left else "stopped"
 
@@ -141,7 +141,7 @@ def _row(
     over = driver in ("gone", "none") or record is None
     state: TrainingState = state_after_end(training.state, own) if over and training.identity else training.state
     runs = state == "running"
-    failed = training.identity and state in ("failed", "interrupted", "waiting", "stopped")
+    failed = training.identity and state in ("failed", "interrupted", "waiting", "followed", "stopped")
     return TrainingRow(
         index=training.index,
         identity=training.identity,

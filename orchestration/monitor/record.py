@@ -34,7 +34,7 @@ class TrainingRecord(Record):
     label: str
     arms: tuple[str, ...]
     seed: int | None
-    state: Literal["later", "waiting", "running", "finished", "failed", "kept", "stopped"]
+    state: Literal["later", "waiting", "followed", "running", "finished", "failed", "kept", "stopped"]
     unit: Literal["step", "image"]
     step: int
     total_steps: int | None

@@ -121,7 +121,7 @@ def is_finished(folder: Path) -> bool:
 
 def state_after_end(state: TrainingState, folder: Path) -> TrainingState:
     """Return the state of a training whose driver is gone: a result may have come after the last record."""
-    if state in ("running", "waiting", "later") and is_finished(folder):
+    if state in ("running", "waiting", "followed", "later") and is_finished(folder):
         return "finished"
     return "interrupted" if state == "running" else state
 

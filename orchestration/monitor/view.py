@@ -22,6 +22,7 @@ STYLES = {
     "failed": "red",
     "interrupted": "red",
     "waiting": "dim",
+    "followed": "dim",
     "later": "dim",
 }
 REASON_LETTERS = 160
@@ -53,7 +54,16 @@ def render(event: SweepsEvent | SweepStatusEvent, width: int, height: int | None
 
 def _rows_that_fit(rows: Sequence[SweepRow | TrainingRow], lines: int) -> list[int]:
     """Return the positions of as many rows as there are lines; first what runs or went wrong, then what waits."""
-    order = {"running": 0, "planning": 0, "dead": 1, "failed": 1, "interrupted": 1, "stopped": 1, "waiting": 2}
+    order = {
+        "running": 0,
+        "planning": 0,
+        "dead": 1,
+        "failed": 1,
+        "interrupted": 1,
+        "stopped": 1,
+        "followed": 2,
+        "waiting": 2,
+    }
     chosen = sorted(range(len(rows)), key=lambda i: (order.get(rows[i].state, 3), i))[: max(lines, 1)]
     return sorted(chosen)
 

@@ -82,7 +82,7 @@ def end_message(record: StatusRecord, folder: Path, reason: str = "") -> Message
     counts = {
         "done": states.count("finished") + states.count("kept"),
         "failed": states.count("failed"),
-        "left": sum(states.count(state) for state in ("waiting", "running", "stopped")),
+        "left": sum(states.count(state) for state in ("waiting", "followed", "running", "stopped")),
     }
     code = record.exit_code
     outcome = {OK: "finished", STOPPED: "stopped"}.get(OK if code is None else code, "ended with failures")

@@ -17,7 +17,7 @@ SWEEP = "sweep"
 # Of all metrics of Ray and of programs on it.
 RAY_PREFIX = "ray_"
 # Of trainings in a record, and of what is exported of them.
-STATES = ("later", "waiting", "running", "finished", "kept", "failed", "stopped")
+STATES = ("later", "waiting", "followed", "running", "finished", "kept", "failed", "stopped")
 
 
 @dataclass(frozen=True)

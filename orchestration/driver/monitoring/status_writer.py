@@ -23,6 +23,7 @@ from orchestration.driver.events import (
     TrialFinished,
     TrialReported,
     TrialRetried,
+    TrialReused,
     TrialStarted,
     TrialStopped,
 )
@@ -101,7 +102,7 @@ class StatusWriter:
             case TrialRetried(reason=reason):
                 self._retries += 1
                 self._fail(course, event.trial, reason)
-            case TrialFinished(trial=trial, summary=summary):
+            case TrialFinished(trial=trial, summary=summary) | TrialReused(trial=trial, summary=summary):
                 self._take(event.index, trial, summary.step, _of_metric(summary.metrics, self._metric))
             case TrialFailed(reason=reason):
                 self._fail(course, event.trial, reason)
