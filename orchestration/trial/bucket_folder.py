@@ -1,4 +1,4 @@
-"""The bucket folder of a training: fetched before an attempt, uploaded beside its steps and before its result counts."""
+"""The folder of a training in a bucket: fetched before an attempt, uploaded beside the steps."""
 
 import logging
 import threading
