@@ -68,9 +68,7 @@ class TuneJob:
     # Trainings that other commands have too; None where all are trained here whatever others do.
     shared: SharedTrainings | None = None
 
-    def task(
-        self, command_id: str, index: int, forks: tuple[int, ...] = (), lease: Lease | None = None
-    ) -> Task:
+    def task(self, command_id: str, index: int, forks: tuple[int, ...] = (), lease: Lease | None = None) -> Task:
         """Return what the processes of a training are given; after the steps `forks` it keeps a checkpoint."""
         plan, cluster = self.plan, self.lab.cluster
         trial = plan.trials[index]
