@@ -6,7 +6,7 @@ the holder for a while. The first of them to create the object decides, so that 
 finds the end of its generation, and what it does counts no more. Generation n + 1 is claimed after the end of n alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
@@ -78,7 +78,7 @@ class LeaseState:
     """The newest generation of a lease; 0 where there was none."""
 
     generation: int = 0
-    claim: Claim = Claim()
+    claim: Claim = field(default_factory=Claim)
     # None while it is held.
     end: End | None = None
 

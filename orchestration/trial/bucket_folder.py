@@ -1,4 +1,4 @@
-"""The folder of a training in a bucket: fetched before an attempt, uploaded beside the steps and before a result counts."""
+"""The folder of a training in a bucket: fetched before an attempt, uploaded beside the steps."""
 
 import logging
 import threading

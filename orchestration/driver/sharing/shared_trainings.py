@@ -64,7 +64,12 @@ class _Found:
     source: ReuseSource
 
 
-_Finding = _Free | _Found | Follow
+@dataclass(frozen=True)
+class _Apart:
+    """Another command trains it for another tracking store, from which nothing is taken over."""
+
+
+_Finding = _Free | _Found | _Apart | Follow
 
 
 @dataclass
@@ -115,13 +120,13 @@ class SharedTrainings:
         if isinstance(finding, Follow):
             return self._await(trial, finding, finding)
         self._forget(trial)
+        if isinstance(finding, _Apart):
+            return Begin(None)
         if isinstance(finding, _Found):
             summary = self.results.take(trial, finding.source)
             if summary is not None:
                 return Taken(summary, finding.source.trained.sweep)
         state = finding.state
-        if self._is_apart(state):
-            return Begin(None)
         lease = claim_next(self.objects, trial.identity, state, self._claim(trial))
         if lease is None:
             # Another command was faster, and may even have ended it; the next call will see to that.
@@ -144,13 +149,10 @@ class SharedTrainings:
         folder = str(self.plan.folder_of(trial))
         return Claim(holder=self.others.own, sweep=self.plan.name, host=self.host, folder=folder, store=self.store)
 
-    def _is_apart(self, state: LeaseState) -> bool:
-        return bool(state.claim.store) and state.claim.store != self.store
-
     def _find(self, trial: Trial) -> _Finding:
         """Look at the lease of a training; one whose holder is dead is ended. Raises OSError."""
         state = read_state(self.objects, trial.identity)
-        if state.generation == 0 or self._is_apart(state):
+        if state.generation == 0:
             return _Free(state)
         claim = state.claim
         # The lock of the sweep's folder is this command's: an earlier one that claimed it is dead, and not waited for.
@@ -160,8 +162,12 @@ class SharedTrainings:
             state = expire(self.objects, trial.identity, state, self.others.own)
             # Where another command was faster, its own.
             claim = state.claim
+        is_apart = claim.store not in ("", self.store)
         if state.end is None:
-            return Follow(claim, self.others.step_of(claim.holder, trial.identity))
+            return _Apart() if is_apart else Follow(claim, self.others.step_of(claim.holder, trial.identity))
+        if is_apart:
+            # Or before the output folder was moved.
+            return _Free(state)
         result = self.results.find(trial, Path(claim.folder))
         if result.source is not None:
             return _Found(state, result.source)

@@ -61,7 +61,9 @@ def test_a_suspended_observer_does_not_take_others_for_dead(scene: Scene) -> Non
     scene.look(LOOK)
     scene.others.look(24 * 3600.0)
     assert not scene.others.is_dead("a")
-    scene.look(LIMIT_SECONDS - GAP_SECONDS)
+    scene.look(LIMIT_SECONDS - GAP_SECONDS - LOOK)
+    assert not scene.others.is_dead("a")
+    scene.look(2 * LOOK)
     assert scene.others.is_dead("a")
 
 

@@ -71,4 +71,3 @@ def test_each_training_has_one_result_whenever_a_process_is_killed(tmp_path: Pat
         (whole,) = (tmp_path / "steps").glob(f"{identity}.{state.generation}.*")
         assert whole.stat().st_size == STEPS
     assert max(state.generation for state in states.values()) > 1, "no holder was killed"
-

@@ -201,8 +201,12 @@ def test_a_command_of_the_same_sweep_that_lives_is_followed(scene: Scene) -> Non
 
 def test_commands_with_another_store_share_nothing(scene: Scene) -> None:
     other = OtherCommand(scene.objects, scene.first.plan, name="apart", store="http://elsewhere:5000")
-    other.claim(scene.trial)
+    lease = other.claim(scene.trial)
     assert scene.shared.obtain(scene.trial) == Begin(None)
+    # As it is where the output folder was moved since.
+    lease.finish()
+    begun = scene.shared.obtain(scene.trial)
+    assert isinstance(begun, Begin) and begun.lease is not None and begun.lease.generation == 2
 
 
 def test_where_leases_cannot_be_read_the_training_begins_without_one(
