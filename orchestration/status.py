@@ -47,7 +47,9 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="a sweep's or single run's name, or its folder")
-    parser.add_argument("--output", default="outputs", help="output folder of the sweeps (default: outputs)")
+    parser.add_argument(
+        "--output", default="outputs", help="output folder of the sweeps, or s3://bucket/folder (default: outputs)"
+    )
     parser.add_argument("--follow", action="store_true", help="read again every few seconds, until Ctrl-C or the end")
     parser.add_argument("--seconds", type=_seconds, default=3.0, help="between two readings of --follow (default: 3)")
     # Taken from the command line before; here for the help.
@@ -69,17 +71,21 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Show all sweeps or one of them, once or until it ends; returns the exit code."""
     from pathlib import Path
 
+    from fcos.storage.bucket.address import is_address
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
     from orchestration.monitor.find_sweeps import find_sweep
     from orchestration.monitor.view import show
 
     options = make_parser().parse_args(arguments)
-    output = Path(options.output).absolute()
-    folder = None if options.name is None else find_sweep(output, options.name)
+    if is_address(options.output):
+        read = in_bucket(options.output, options.name)
+    else:
+        output = Path(options.output).absolute()
+        folder = None if options.name is None else find_sweep(output, options.name)
 
-    def read() -> "SweepsEvent | SweepStatusEvent":
-        return read_all(output) if folder is None else read_one(folder)
+        def read() -> "SweepsEvent | SweepStatusEvent":
+            return read_all(output) if folder is None else read_one(folder)
 
     if options.follow:
         follow(read, stream, options.seconds)
@@ -90,16 +96,17 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     return OK
 
 
-def read_all(output: "Path") -> "SweepsEvent":
+def read_all(output: "Path", refresh: "Callable[[Sequence[Path]], None] | None" = None) -> "SweepsEvent":
     """Return how far all sweeps of an output folder are; those that still run come first, then by name."""
     import time
 
     from orchestration.cli.status_records import SweepsEvent
     from orchestration.monitor.find_sweeps import find_sweeps
+    from orchestration.monitor.liveness import ignore
     from orchestration.monitor.read_sweep import settle
 
     found = find_sweeps(output)
-    rows = [event.sweep for event in settle(found.folders, time.time)]
+    rows = [event.sweep for event in settle(found.folders, time.time, refresh or ignore)]
     rows.sort(key=lambda row: (row.state not in GOES_ON, row.name))
     return SweepsEvent(output=str(output), sweeps=tuple(rows), notes=found.notes)
 
@@ -112,6 +119,27 @@ def read_one(folder: "Path") -> "SweepStatusEvent":
 
     (event,) = settle((folder,), time.time)
     return event
+
+
+def in_bucket(address: str, name: str | None) -> "Callable[[], SweepsEvent | SweepStatusEvent]":
+    """Return the function that reads all sweeps of a bucket, or one; raises ConfigError."""
+    import time
+
+    from orchestration.monitor.in_bucket import BucketSweeps
+    from orchestration.monitor.read_sweep import settle
+
+    sweeps = BucketSweeps.open(address)
+    folder = None if name is None else sweeps.find(name)
+
+    def read() -> "SweepsEvent | SweepStatusEvent":
+        if folder is None:
+            sweeps.fetch_all()
+            return read_all(sweeps.folder, sweeps.refresh)
+        sweeps.refresh([folder])
+        (event,) = settle((folder,), time.time, sweeps.refresh)
+        return event
+
+    return read
 
 
 def follow(read: "Callable[[], SweepsEvent | SweepStatusEvent]", stream: "EventStream", seconds: float) -> None:

@@ -29,8 +29,10 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 TRIALS: Final = "trials"
+# How far a command is, as orchestration/monitor/record.py names it.
+STATUS: Final = "status.json"
 # Of a sweep's own folder, in the order in which they are written.
-SWEEP_FILES: Final = ("spent.json", NOTES, Artifact.PLAN_HISTORY, Artifact.PLAN)
+SWEEP_FILES: Final = ("spent.json", NOTES, Artifact.PLAN_HISTORY, Artifact.PLAN, STATUS)
 # Trainings whose files are fetched or uploaded at once.
 SIDE_BY_SIDE = 8
 CREDENTIALS = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or those of the scheme's own tools"
@@ -113,6 +115,12 @@ class BucketOutput:
             pulled = _side_by_side(lambda training: pull_run(self.training(training), training), found)
         self.indexes |= {training: each.index for training, each in zip(found, pulled, strict=True)}
         return [note for each in pulled for note in each.notes]
+
+    def fetch_files(self, name: str, files: Sequence[str]) -> None:
+        """Bring some of a sweep's own files in step, unless a command of this host works there; raises BucketError."""
+        if not _is_in_use(self.folder / name):
+            for file in files:
+                self._pull_file(name, file)
 
     def _pull_file(self, sweep: str, name: str) -> None:
         data, folder = self.sweep(sweep).read_if_there(name), self.folder / sweep

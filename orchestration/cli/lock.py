@@ -15,6 +15,8 @@ from fcos.errors import ConfigError
 from orchestration.trial.processes import is_alive, start_time
 
 LOCK = "lock"
+# In the local folder of a sweep in a bucket: who has its lock there.
+OWNER_IN_BUCKET = "lock_in_bucket"
 OWNER_SECONDS = 1.0
 
 
@@ -40,13 +42,13 @@ class LockOwner:
         return is_alive(self.pid, self.begin) if self.begin else start_time(self.pid) > 0
 
 
-def read_owner(folder: Path) -> LockOwner | None:
+def read_owner(folder: Path, name: str = LOCK) -> LockOwner | None:
     """Return the process that a folder's lock names; None where no command works there.
 
     Raises OSError for a lock that cannot be read; one that is just being written names none.
     """
     try:
-        owner = json.loads((folder / LOCK).read_text())
+        owner = json.loads((folder / name).read_text())
         return LockOwner(int(owner["pid"]), str(owner["host"]), str(owner["since"]), float(owner.get("begin", 0)))
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

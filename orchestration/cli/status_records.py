@@ -9,7 +9,9 @@ from fcos.storage.events import EventRecord, Number, Part
 # dead: its driver is gone without a word. stopped: it ended before all was trained, and the same command goes on.
 SweepState = Literal["planning", "running", "finished", "stopped", "dead"]
 # interrupted: it ran when the driver died. later: of a round of seeds that has not begun.
-TrainingState = Literal["later", "waiting", "followed", "running", "finished", "kept", "failed", "stopped", "interrupted"]
+TrainingState = Literal[
+    "later", "waiting", "followed", "running", "finished", "kept", "failed", "stopped", "interrupted"
+]
 
 
 class BudgetRecord(Part):

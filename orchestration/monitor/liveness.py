@@ -49,11 +49,16 @@ def belongs_to(record: StatusRecord, owner: LockOwner) -> bool:
     return (record.host, record.pid) == (owner.host, owner.pid)
 
 
+def ignore(_: Sequence[Path]) -> None:
+    """Do nothing; the default of what is done before folders are looked at again."""
+
+
 def watch_unsure(
     signs: Sequence[Sign],
     seconds: float = WATCH_SECONDS,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    refresh: Callable[[Sequence[Path]], None] = ignore,
 ) -> list[Sign]:
     """Return the signs, those that are unsure decided by whether their records change within some seconds.
 
@@ -64,6 +69,7 @@ def watch_unsure(
         if clock() >= until:
             return [replace(sign, driver="gone") if sign.driver == "unsure" else sign for sign in current]
         sleep(POLL_SECONDS)
+        refresh([sign.folder for sign in current if sign.driver == "unsure"])
         current = [_look_again(sign) if sign.driver == "unsure" else sign for sign in current]
     return current
 

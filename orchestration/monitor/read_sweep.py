@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fcos.storage.files import reason_of
 from orchestration.cli.entry import OK, TRAINING_FAILED
-from orchestration.cli.lock import read_owner
+from orchestration.cli.lock import OWNER_IN_BUCKET, read_owner
 from orchestration.cli.status_records import SweepRow, SweepState, SweepStatusEvent, TrainingRow, TrainingState
 from orchestration.experiment.training_folder import short_identity
-from orchestration.monitor.liveness import FRESH_SECONDS, Driver, Sign, belongs_to, find_sign, watch_unsure
+from orchestration.monitor.liveness import FRESH_SECONDS, Driver, Sign, belongs_to, find_sign, ignore, watch_unsure
 from orchestration.monitor.record import StatusRecord, TrainingRecord, read_status
 from orchestration.monitor.stored_plan import (
     TRIALS,
@@ -46,7 +46,7 @@ def read_folder(folder: Path, now: float) -> Reading:
     notes, owner, record = [], None, None
     trainings: tuple[TrainingRecord, ...] = ()
     try:
-        owner = read_owner(folder)
+        owner = read_owner(folder) or read_owner(folder, OWNER_IN_BUCKET)
     except OSError as error:
         notes.append(f"lock cannot be read ({reason_of(error)}): whether a command works here is not known")
     try:
@@ -70,11 +70,16 @@ def _why(error: OSError | ValueError) -> str:
     return str(error)
 
 
-def settle(folders: Sequence[Path], clock: Callable[[], float]) -> list[SweepStatusEvent]:
-    """Return how far sweeps are; the folders of those whose drivers may be dead are watched together for seconds."""
+def settle(
+    folders: Sequence[Path], clock: Callable[[], float], refresh: Callable[[Sequence[Path]], None] = ignore
+) -> list[SweepStatusEvent]:
+    """Return how far sweeps are; the folders of those whose drivers may be dead are watched together for seconds.
+
+    refresh: called with those that are about to be looked at again.
+    """
     now = clock()
     readings = [read_folder(folder, now) for folder in folders]
-    signs = watch_unsure([reading.sign for reading in readings])
+    signs = watch_unsure([reading.sign for reading in readings], refresh=refresh)
     now = clock()
     return [_with_sign(*pair, now) for pair in zip(readings, signs, strict=True)]
 
@@ -180,7 +185,7 @@ def _sweep_row(reading: Reading, state: SweepState, trainings: Sequence[Training
     sign, record = reading.sign, reading.sign.record
     owner, current = sign.owner, sign.record if _is_current(sign) else None
     alive = sign.driver == "alive"
-    known = None if not trainings else trainings
+    known = trainings or None
     return SweepRow(
         name=reading.folder.name,
         folder=str(reading.folder),

@@ -110,7 +110,7 @@ def has_failed(folder: Path, kind: FailureKind) -> bool:
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Return whether the last attempt ended for want of hours, space or a bucket, or for another: no failure of its own."""
+    """Return whether the last attempt ended for want of something, or for another command: no failure of its own."""
     failure = read_failure(folder)
     if failure is None:
         return is_held_back(folder) or is_disk_full(folder)

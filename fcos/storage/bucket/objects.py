@@ -112,6 +112,15 @@ class Objects:
         before = f"{self.address.path}/".lstrip("/")
         return sorted(path.lstrip("/").removeprefix(before) for path in found)
 
+    def folders(self) -> tuple[str, ...]:
+        """Return the names of the folders right below the address, of which the newest may be missing."""
+        try:
+            found = self._call("", lambda path: self.filesystem.ls(path.rstrip("/"), detail=True))
+        except ObjectMissing:
+            return ()
+        names = (each["name"].rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory")
+        return tuple(sorted(names))
+
     def _write(self, name: str, call: Callable[[str], ResultT]) -> ResultT:
         try:
             return self._call(name, call)
