@@ -150,9 +150,7 @@ def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":
     except OSError as error:
         problem = f"tracking.uri={public_uri(uri)}: the SQLite file cannot be made: {error.strerror or error}"
         advice = "give an output, or a tracking.uri, that can be written"
-    tracking = check_tracking(
-        finding, problem, version_note, sqlite=is_sqlite(uri), num_nodes=num_nodes, advice=advice
-    )
+    tracking = check_tracking(finding, problem, version_note, sqlite=is_sqlite(uri), num_nodes=num_nodes, advice=advice)
     if artifacts is None:
         return [tracking]
     location, artifact_error = artifacts

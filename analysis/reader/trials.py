@@ -42,9 +42,7 @@ def note_unreadable(runs: "list[Run]") -> list[str]:
     """Return a note on each run that is left out as one of its tags was edited and cannot be read."""
     broken = {run.info.run_id: _broken_tag(run) for run in runs}
     return [
-        f"Run {run_id} is left out: its tag {problem}."
-        for run_id, problem in broken.items()
-        if problem is not None
+        f"Run {run_id} is left out: its tag {problem}." for run_id, problem in broken.items() if problem is not None
     ]
 
 

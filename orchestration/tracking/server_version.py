@@ -44,8 +44,9 @@ def _server_version(client: "MlflowClient") -> str | None:
         answer = http_request(store.get_host_creds(), ROUTE, "GET", max_retries=0, raise_on_status=False)
     except MlflowException:
         return None
-    # A proxy may answer with a page.
-    return answer.text.strip() if answer.status_code == 200 and len(answer.text) < MAX_CHARS else None
+    # A proxy may answer with a page. Of so few bytes without a declared encoding, `text` would be a guess.
+    stated = answer.content.decode(errors="replace").strip()
+    return stated if answer.status_code == 200 and len(stated) < MAX_CHARS else None
 
 
 def _numbers(version: str) -> tuple[int, int] | None:

@@ -115,9 +115,7 @@ class Store:
                 if Tag.SEED in tags and seed is None:
                     _warn_of_seed(run.info.run_id, tags[Tag.SEED])
                     continue
-                runs.setdefault((tags.get(Tag.ARM), seed), []).append(
-                    StoredRun(run.info.run_id, run.info.status, tags)
-                )
+                runs.setdefault((tags.get(Tag.ARM), seed), []).append(StoredRun(run.info.run_id, run.info.status, tags))
             token = page.token
             if not token:
                 return runs

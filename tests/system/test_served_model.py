@@ -17,8 +17,8 @@ from tests.helpers.experiments.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.helpers.processes.holding import Hold
 from tests.helpers.model_server import check_answer, model_server, post, run_command
+from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE
 
 REGISTER = ROOT / "orchestration" / "register.py"

@@ -63,7 +63,7 @@ def served(server: Server) -> Iterator[Server]:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self._respond()
 
-        do_POST = do_PUT = do_DELETE = do_GET
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             """Nothing."""
@@ -150,7 +150,9 @@ def test_a_user_without_a_right_is_refused_after_some_attempts_with_the_way_out(
 
 def test_a_server_that_knows_no_user_names_the_variables(serve: Callable[..., Server]) -> None:
     server = serve(get_by_name=[UNKNOWN_USER] * 9)
-    with pytest.raises(StoreUnavailable, match="401 .*; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or"):
+    with pytest.raises(
+        StoreUnavailable, match=r"401 .*; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or"
+    ):
         open_store(server.uri, "lab", None)
     # Another attempt would be the same.
     assert server.calls == ["get-by-name"]
