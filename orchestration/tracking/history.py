@@ -65,7 +65,7 @@ class History:
     client: "MlflowClient"
     uri: str
     # The output folder of this command.
-    output: Path
+    output: Path = Path()
 
     def of_training(self, identity: str) -> list[PastRun]:
         """Return the runs of one training identity: originals before copies, newest first."""

@@ -1,6 +1,7 @@
 """Objects through fsspec: in memory, and in a folder, which are the same to a caller."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,8 @@ def test_a_scheme_that_nothing_opens_is_refused() -> None:
 
 
 def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    import fsspec.registry
-
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
+    # The package has a constant of the module's name.
+    monkeypatch.delitem(import_module("fsspec.registry")._registry, "s3", raising=False)
     with pytest.raises(ConfigError, match=r"s3://lab: a package .* is not installed.*pip install 'fcos-lab\[bucket\]'"):
         open_objects(Address.parse("s3://lab"))
