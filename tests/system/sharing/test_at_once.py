@@ -79,7 +79,8 @@ def test_a_shared_training_goes_on_in_the_other_sweep(tmp_path: Path, hold: Hold
     hold.at(moment, pid)
     hold.release()
     second = start(tmp_path, *OTHER)
-    wait_for(lambda: (folder_of(tmp_path, "second", "wide") / "summary.json").exists(), second)
+    wait_for((tmp_path / "outputs" / "second" / "plan.json").exists, second)
+    wait_for((folder_of(tmp_path, "second", "wide") / "summary.json").exists, second)
     shared, theirs = folder_of(tmp_path, "second", "none"), folder_of(tmp_path, "first", "none")
     assert shared.name == theirs.name == name
     assert not (shared / "log.txt").exists() and second.poll() is None, "it waits for the other sweep"
