@@ -180,7 +180,7 @@ def _sweep_row(reading: Reading, state: SweepState, trainings: Sequence[Training
     sign, record = reading.sign, reading.sign.record
     owner, current = sign.owner, sign.record if _is_current(sign) else None
     alive = sign.driver == "alive"
-    known = None if not trainings else trainings
+    known = trainings or None
     return SweepRow(
         name=reading.folder.name,
         folder=str(reading.folder),
