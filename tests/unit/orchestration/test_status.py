@@ -46,7 +46,7 @@ def test_people_read_a_table(run: Callable[..., Any], running: Path) -> None:
     lines = out.splitlines()
     assert code == 0 and lines[0] == f"2 sweeps in {running.parent}"
     # What runs comes first.
-    assert [line.split()[0] for line in lines[2:]] == ["shapes", "earlier"]
+    assert [line.split()[0] for line in lines[2:4]] == ["shapes", "earlier"]
     code, out, _ = run("shapes")
     assert code == 0 and "none · seed 0" in out and "40 of 100" in out
 

@@ -40,7 +40,8 @@ def test_the_lightest_columns_are_left_out_first(width: int, shown: list[str], l
 def test_what_is_left_out_is_named() -> None:
     lines = printed(FULL - 1)
     assert lines[0].split() == ["name", "step"] and lines[1].split() == ["a_long_name", "1", "of", "9"]
-    assert lines[-1] == "not shown for want of width: host"
+    # The terminal wraps the line that names it.
+    assert " ".join(" ".join(lines[3:]).split()) == "not shown for want of width: host"
     assert not any("not shown" in line for line in printed(FULL))
 
 

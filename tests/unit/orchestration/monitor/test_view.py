@@ -52,7 +52,7 @@ def test_all_sweeps_are_a_table() -> None:
     head, title, first, second, *notes = shown(event, no_color=True, color_system=None).splitlines()
     assert head == "2 sweeps in /out"
     assert title.split("  ")[0] == "name" and "sign of life" in title
-    assert first.split() == "shapes ablation_centerness running 3 2 1 4 1:02:05 01:05 one 00:02 ago".split()
+    assert " ".join(first.split()) == "shapes ablation_centerness running 3 2 1 4 1:02:05 01:05 one 00:02 ago"
     assert "dead driver" in second
     assert notes == ["note: old: it is gone", "note: n"]
 
