@@ -66,7 +66,7 @@ def _objects(lab: LabConfig, bucket: BucketOutput | None) -> Objects:
 
 
 def _store(lab: LabConfig, bucket: BucketOutput | None) -> str:
-    """Return what tells tracking stores apart: one in the local folder of a bucket is that host's alone."""
+    """Return an address that no other tracking store has: one in the local folder of a bucket is that host's alone."""
     if lab.tracking.uri is not None:
         return public_uri(lab.tracking.uri)
     store = public_uri(default_uri(lab.folder))
