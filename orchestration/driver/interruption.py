@@ -5,6 +5,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from fcos.errors import ConfigError
 from orchestration.driver.tune_run import RAY_LOG
 from orchestration.trial.bucket_folder import BUCKET
 from orchestration.trial.failures import is_disk_full, is_killed_by_ray, is_no_space, is_out_of_memory, no_space_message
@@ -17,8 +18,12 @@ FEWER = "free some, or train fewer side by side (cluster.concurrent)"
 def find_interruption(error: Exception, folder: Path) -> str | None:
     """Return why Tune itself ended although no training did anything wrong, None for any other error.
 
-    The error, with its traceback, is added to the log of Ray in the sweep's folder.
+    The error, with its traceback, is added to the log of Ray in the sweep's folder. Raises ConfigError where that folder
+    was removed.
     """
+    if not folder.exists():
+        hint = "what was trained there is gone, and the same command begins anew"
+        raise ConfigError(f"output: {folder} was removed while its trainings ran; {hint}") from error
     if is_no_space(error) or is_disk_full(folder):
         # Too full for Tune's own records.
         reason = no_space_message(error, [folder, Path(tempfile.gettempdir())])

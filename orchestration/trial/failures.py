@@ -140,8 +140,11 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def is_disk_full(folder: Path) -> bool:
-    """Return whether the disk of a folder is full."""
-    return shutil.disk_usage(folder).free < LEAST_SPACE
+    """Return whether the disk of a folder is full; False where there is no such folder any more."""
+    try:
+        return shutil.disk_usage(folder).free < LEAST_SPACE
+    except FileNotFoundError:
+        return False
 
 
 def is_no_space(error: BaseException | None) -> bool:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from ray.exceptions import OutOfMemoryError
 
+from fcos.errors import ConfigError
 from orchestration.driver.interruption import FEWER, MEMORY_SHORT, OWN_MEMORY_SHORT, advise, find_interruption
+from orchestration.trial.failures import is_disk_full
 
 
 def raised_from(cause: Exception) -> Exception:
@@ -43,3 +45,10 @@ def test_want_of_memory_of_the_command_itself_is_not_reported_as_rays(tmp_path: 
     assert advise(OWN_MEMORY_SHORT) == advise(MEMORY_SHORT) == FEWER
     log = (tmp_path / "ray.log").read_text()
     assert "OSError: [Errno 12] Cannot allocate memory" in log and "Caught unexpected exception" in log
+
+
+def test_a_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "sweep"
+    with pytest.raises(ConfigError, match=f"output: {gone} was removed while its trainings ran"):
+        find_interruption(raised_from(FileNotFoundError(2, "No such file", str(gone))), gone)
+    assert not is_disk_full(gone)
