@@ -87,8 +87,8 @@ def to_tracking_error(error: Exception, uri: str) -> TrackingError:
     what = "the store cannot be reached" if _is_connection_error(error) else "the store refuses"
     kind = StoreUnavailable if is_transient(error) else TrackingError
     message = f"{named}: {what}: {without_secrets(error_reason(error), uri)}"
-    advice = next((text for pattern, text in REFUSED.items() if re.search(pattern, str(error))), None)
-    return kind(message if advice is None else f"{message}; {advice}", advice)
+    way_out = next((text for pattern, text in REFUSED.items() if re.search(pattern, str(error))), None)
+    return kind(message if way_out is None else f"{message}; {way_out}", way_out)
 
 
 def _is_connection_error(error: Exception) -> bool:

@@ -53,8 +53,8 @@ def _unprivileged() -> dict[str, Any]:
     """How a process is started by root, as which PostgreSQL does not run."""
     if os.geteuid() != 0:
         return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    owner = pwd.getpwnam("nobody")
+    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
 
 
 def _is_over(process: psutil.Process) -> bool:

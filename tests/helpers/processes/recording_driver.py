@@ -156,7 +156,11 @@ def pass_gate(folder: Path, gate: str) -> None:
 
 
 def main(folder: Path, uri: str, number: int, trainings: int) -> None:
-    words = ("+experiment=ablation_centerness", "~experiment.arms.from_regression", "~experiment.paper.from_regression")
+    words: tuple[str, ...] = (
+        "+experiment=ablation_centerness",
+        "~experiment.arms.from_regression",
+        "~experiment.paper.from_regression",
+    )
     seeds = ",".join(map(str, range(trainings // len(ARMS))))
     words += (
         "experiment.until=seeds",

@@ -92,7 +92,7 @@ def test_a_problem_has_its_kind_and_what_helps(text: str, message: str, advice: 
         (NO_RIGHT, "give a tracking.experiment of your own"),
     ],
 )
-def test_a_server_that_lets_nobody_in_is_answered_with_what_it_needs(text: str, advice: str) -> None:
+def test_a_server_that_lets_no_one_in_is_answered_with_what_it_needs(text: str, advice: str) -> None:
     problem = to_tracking_error(MlflowException(text), "http://bob:secret@h:1")
     assert problem.advice.startswith(advice)
     assert str(problem).endswith(f"; {problem.advice}") and "secret" not in str(problem)
