@@ -118,7 +118,8 @@ class BucketSteps:
             for trial in checkpoints:
                 self.output.remove_checkpoints(self._plan.folder_of(trial))
             kept = {self._plan.folder_of(trial): trial.config.schedule.kept_milestone for trial in forks}
-            self.output.remove_forks({folder: frozenset({step} - {None}) for folder, step in kept.items()})
+            steps = {folder: frozenset[int]() if step is None else frozenset({step}) for folder, step in kept.items()}
+            self.output.remove_forks(steps)
         except BucketError as error:
             self._problems.append(f"checkpoints that were to be removed are still there: {error}")
 

@@ -18,6 +18,8 @@ EXTRA = "fcos-lab[bucket]"
 _S3: Final[dict[str, Any]] = {
     "use_listings_cache": False,
     "skip_instance_cache": True,
+    # Otherwise each read begins with a HEAD, whose refusal has no reason.
+    "max_concurrency": 1,
     "config_kwargs": {
         "connect_timeout": 10,
         "read_timeout": 60,

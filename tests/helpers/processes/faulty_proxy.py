@@ -52,7 +52,7 @@ class Faults:
     def takes(self, name: str) -> bool:
         """Use up one of a number of faults; False where none is left."""
         with self.lock:
-            left = getattr(self, name)
+            left: int = getattr(self, name)
             setattr(self, name, max(0, left - 1))
             return left > 0
 

@@ -152,7 +152,7 @@ def test_a_damaged_plan_is_left_to_its_reader(host: BucketOutput, tmp_path: Path
     assert (other.folder / NAME / PLAN).read_bytes() == b"no plan"
 
 
-class NoBucket(MemoryFileSystem):
+class NoBucket(MemoryFileSystem):  # type: ignore[misc]  # which has no types
     """A service that knows no such bucket."""
 
     cachable = False

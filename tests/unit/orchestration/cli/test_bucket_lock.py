@@ -10,7 +10,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fcos.errors import ConfigError
 from fcos.storage.bucket.objects import Objects
 from orchestration.bucket.generations import Fence, Superseded, create, is_superseded, name_of, read_newest
-from orchestration.cli import bucket_lock
 from orchestration.cli.bucket_lock import LockTimes, lock_bucket, machine_name
 from orchestration.cli.lock import FolderInUse
 from orchestration.trial.processes import start_time
@@ -159,7 +158,7 @@ def _counter(sweep: Objects) -> int:
 
 def test_the_default_ends_the_process_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(bucket_lock.os, "kill", lambda *sending: sent.append(sending))
+    monkeypatch.setattr(os, "kill", lambda *sending: sent.append(sending))
     sweep = memory_bucket()
     with lock_bucket(sweep, "now", times=FAST) as generation:
         assert create(sweep, generation + 1, holder())

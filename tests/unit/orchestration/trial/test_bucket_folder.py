@@ -46,7 +46,7 @@ def test_checkpoints_are_uploaded_while_the_training_goes_on(tmp_path: Path) -> 
     assert run.read(LOG) == b"the log\n"
 
 
-class Slow(MemoryFileSystem):
+class Slow(MemoryFileSystem):  # type: ignore[misc]  # which has no types
     """A bucket that takes nothing until a test lets it."""
 
     cachable = False

@@ -26,7 +26,7 @@ def test_the_notes_of_the_sweep_and_of_all_attempts_are_in_the_summary_once(
     summary = summary_of({"": {"val/AP": 0.5}}, notes=["of the data"])
     monkeypatch.setattr(worker, "check_provenance", lambda _: None)
     monkeypatch.setattr(worker, "_run", lambda *_: summary)
-    runtime: Any = SimpleNamespace(rank=0)
+    runtime: Any = SimpleNamespace(rank=0, heartbeat=lambda: None)
 
     worker.train(task_in(folder), lambda: runtime)
 

@@ -91,7 +91,7 @@ def test_a_finished_run_shows_that_its_checkpoints_are_in_the_bucket(run: Object
     assert steps_in(tmp_path / "there" / CHECKPOINTS) == frozenset()
 
 
-class NoListing(MemoryFileSystem):
+class NoListing(MemoryFileSystem):  # type: ignore[misc]  # which has no types
     """A bucket whose listings show nothing yet."""
 
     cachable = False

@@ -61,7 +61,7 @@ def test_objects_are_listed_and_removed(objects: Objects) -> None:
     assert objects.list("nothing") == []
 
 
-class Flaky(MemoryFileSystem):
+class Flaky(MemoryFileSystem):  # type: ignore[misc]  # which has no types
     """A bucket whose first two writes are cut."""
 
     cachable = False
