@@ -164,8 +164,8 @@ class SweepRun:
                 lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_sample,
                 later, self._reusable.trunks, add, shared if shared.enabled else None,
             )  # fmt: skip
-            handlers = [progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle]
-            self._run_tune(job, Events(handlers), view)
+            events = Events([progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle])
+            self._run_tune(job, events, view)
             # While Ray ends, and no training has to share the processors.
             self._begin(report)
 
