@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcos.storage.files import user_cache
-from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
+from fcos.storage.run_folder import STOP, SUMMARY, ProgressRecord, RunSummary
 from orchestration.cluster.ray_internals import draining_nodes
 from orchestration.experiment.provenance import ProvenanceDiffers, check_provenance
 from orchestration.leases.lease import Superseded
@@ -238,6 +238,16 @@ def _write_result(task: Task, folder: Path, summary: RunSummary) -> None:
             # Whoever ends the lease first decides whose result counts; a summary is there for one alone.
             task.lease.finish()
         files.write_summary(folder, task.identity, summary.model_copy(update={"notes": tuple(notes)}))
+        _withdraw_superseded(task, folder)
+
+
+def _withdraw_superseded(task: Task, folder: Path) -> None:
+    """Remove a summary, and raise Superseded, where another command began while this process stood still before it."""
+    try:
+        check_task(task)
+    except Superseded:
+        (folder / SUMMARY).unlink(missing_ok=True)
+        raise
 
 
 def is_draining() -> bool:

@@ -103,6 +103,23 @@ def test_a_training_that_another_command_has_taken_over_leaves_no_result_and_is_
     assert has_failed(folder, FailureKind.SUPERSEDED) and is_interrupted(folder)
 
 
+def test_a_result_of_a_process_that_stood_still_while_another_command_began_is_withdrawn(
+    folder: Path, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the end of its lease and its summary, for so long that its command was taken for dead."""
+    write = files.write_summary
+
+    def stand_still(*values: Any) -> None:
+        state = read_state(lease.objects, "x")
+        assert claim_next(lease.objects, "x", state, Claim(holder="b", sweep="second", host="two")) is not None
+        write(*values)
+
+    monkeypatch.setattr(files, "write_summary", stand_still)
+    with pytest.raises(Superseded, match="sweep second on two"):
+        train(task_in(folder, attempt=begin_fenced(folder), lease=lease), monkeypatch)
+    assert files.read_summary(folder, "x", [""]) is None
+
+
 def test_an_attempt_that_a_later_one_has_replaced_leaves_nothing_in_the_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

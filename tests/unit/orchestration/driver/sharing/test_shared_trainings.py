@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.driver.events import TrialFailed, TrialFinished, TrialStopped
+from orchestration.driver.events import TrialEvent, TrialFailed, TrialFinished, TrialStopped
 from orchestration.driver.searchers.plan_searcher import PlanSearcher
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.driver.sharing.shared_trainings import Begin, Follow, SharedTrainings, Taken
@@ -223,11 +223,12 @@ def test_where_leases_cannot_be_read_the_training_begins_without_one(
 def test_leases_are_given_back_with_the_end_of_their_trainings(scene: Scene, event: type) -> None:
     trial = scene.trial
     scene.shared.obtain(trial)
-    made = {
+    events: dict[type, TrialEvent] = {
         TrialFinished: TrialFinished(0, trial, summary_of({})),
         TrialFailed: TrialFailed(0, trial, "diverged"),
         TrialStopped: TrialStopped(0, trial, "budget", begun=True),
-    }[event]
+    }
+    made = events[event]
     scene.shared.handle(made)
     end = scene.lease().end
     assert end is not None and end.outcome == event.__name__.removeprefix("Trial").lower()
