@@ -18,8 +18,8 @@ FEWER = "free some, or train fewer side by side (cluster.concurrent)"
 def find_interruption(error: Exception, folder: Path) -> str | None:
     """Return why Tune itself ended although no training did anything wrong, None for any other error.
 
-    The error, with its traceback, is added to the log of Ray in the sweep's folder. Raises ConfigError where that folder
-    was removed.
+    The error, with its traceback, is added to the log of Ray in the sweep's folder. Raises ConfigError where that
+    folder was removed.
     """
     if not folder.exists():
         hint = "what was trained there is gone, and the same command begins anew"

@@ -1,7 +1,7 @@
 """status.json of a sweep's folder: how far its newest command is, written by the driver, read without Ray or store."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,7 +11,7 @@ from orchestration.cli.status_records import BestRow, BudgetRecord, WorkerRow
 
 STATUS = "status.json"
 # Rises when a field changes its meaning or goes away.
-STATUS_VERSION = 1
+STATUS_VERSION: Final = 1
 # Between two records of a driver while its trainings run.
 WRITE_SECONDS = 2.0
 

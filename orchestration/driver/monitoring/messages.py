@@ -24,6 +24,7 @@ MOST_LINES = 6
 class _Verdict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    arm: str
     text: str
 
 
@@ -119,6 +120,6 @@ def _is_newer(file: Path, moment: float) -> bool:
 def read_verdicts(file: Path) -> list[str]:
     """Return the verdicts of a report as people read them; none where it cannot be read."""
     try:
-        return [verdict.text for verdict in _Report.model_validate_json(file.read_bytes()).verdicts]
+        return [f"{verdict.arm}: {verdict.text}" for verdict in _Report.model_validate_json(file.read_bytes()).verdicts]
     except (OSError, ValidationError):
         return []

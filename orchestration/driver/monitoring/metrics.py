@@ -79,7 +79,7 @@ class SweepMetrics:
                 self._gauges[each.name] = metrics.Gauge(each.name, each.description, keys)
 
     def _update(self, record: StatusRecord) -> None:
-        states = [each.state for each in record.trainings]
+        states: list[str] = [each.state for each in record.trainings]
         for state in STATES:
             self._set(TRAININGS, states.count(state), state=state)
         running = [each.steps_per_second for each in record.trainings if each.state == "running"]

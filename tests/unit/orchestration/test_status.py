@@ -14,7 +14,7 @@ from orchestration import status
 from orchestration.cli.event_stream import EventStream
 from orchestration.cli.lock import LOCK
 from orchestration.monitor.record import write_status
-from tests.helpers.experiments.status_folders import make_folder, record, training
+from tests.helpers.status_folders import make_folder, record, training
 
 SCHEMA = json.loads((ROOT / "docs" / "events.schema.json").read_text())
 

@@ -12,8 +12,8 @@ from orchestration.config.overrides import check_overrides
 from orchestration.experiment.data import prepare_data
 from orchestration.planning.make_plan import make_plan
 from orchestration.trial.files import begin_training, write_summary
-from tests.helpers.experiments.status_folders import make_folder, record, training
 from tests.helpers.experiments.summaries import summary_of
+from tests.helpers.status_folders import make_folder, record, training
 
 # Libraries that take from a tenth of a second to two seconds of processor time each.
 SLOW = {

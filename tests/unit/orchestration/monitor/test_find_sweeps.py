@@ -10,7 +10,7 @@ from orchestration.monitor import find_sweeps as module
 from orchestration.monitor import stored_plan
 from orchestration.monitor.find_sweeps import MOST_NAMES, find_sweep, find_sweeps
 from orchestration.planning import plan
-from tests.helpers.experiments.status_folders import make_folder, write_plan
+from tests.helpers.status_folders import make_folder, write_plan
 
 
 def test_a_sweep_is_found_by_any_of_its_files(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from orchestration.cli.lock import LockOwner, lock_folder, read_owner
 from orchestration.monitor.liveness import FRESH_SECONDS, STALE_SECONDS, Sign, find_sign, watch_unsure
 from orchestration.monitor.record import read_status, write_status
-from tests.helpers.experiments.status_folders import make_folder, record
+from tests.helpers.status_folders import make_folder, record
 
 ELSEWHERE = LockOwner(7, "another-machine", "today")
 

@@ -18,8 +18,8 @@ from orchestration.monitor.record import STATUS
 from orchestration.monitor.stored_plan import TAIL_BYTES, read_last_loss
 from orchestration.trial.failures import Stalled, write_failure
 from orchestration.trial.files import write_summary
-from tests.helpers.experiments.status_folders import make_folder, record, training, write_plan
 from tests.helpers.experiments.summaries import summary_of
+from tests.helpers.status_folders import make_folder, record, training, write_plan
 
 SCHEMA = json.loads((ROOT / "docs" / "events.schema.json").read_text())
 NOW = 1010.0

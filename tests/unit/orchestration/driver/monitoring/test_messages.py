@@ -19,7 +19,7 @@ from orchestration.driver.monitoring.messages import MOST_LINES, Messages, end_m
 from orchestration.notify.sender import Message
 from orchestration.planning.plan import Plan
 from tests.helpers.experiments.seed_rounds import plan_rounds
-from tests.helpers.experiments.status_folders import record, training
+from tests.helpers.status_folders import record, training
 
 
 class Sent:
@@ -62,19 +62,20 @@ ENDED = {"phase": "ended", "exit_code": 0}
 
 def write_report(folder: Path, *verdicts: str) -> None:
     (folder / "report").mkdir(parents=True)
-    values = {"schema_version": 1, "verdicts": [{"metric": "val/AP", "arm": "a", "text": text} for text in verdicts]}
+    records = [{"metric": "val/AP", "arm": f"arm_{i}", "text": text} for i, text in enumerate(verdicts)]
+    values = {"schema_version": 1, "verdicts": records}
     (folder / "report" / "report.json").write_text(json.dumps(values))
 
 
 def test_the_end_has_outcome_verdicts_and_the_table(tmp_path: Path) -> None:
-    write_report(tmp_path, "branch: higher than none", "from_regression: lower than none")
+    write_report(tmp_path, "higher than none", "lower than none")
     trainings = [training(0, state="kept"), training(1, state="finished"), training(2, state="later")]
     message = end_message(record(*trainings, **ENDED, host="one", written=1025.0), tmp_path)
     assert (message.kind, message.title) == ("success", "shapes: finished")
     assert message.body.splitlines() == [
         "2 trainings: 2 done; 02:05 on one",
-        "branch: higher than none",
-        "from_regression: lower than none",
+        "arm_0: higher than none",
+        "arm_1: lower than none",
         f"table: {tmp_path / 'report' / 'table.csv'}",
     ]
 

@@ -6,7 +6,7 @@ import pytest
 
 from orchestration.driver.monitoring.metrics import METRICS, STATES, SweepMetrics
 from orchestration.monitor.record import StatusRecord, TrainingRecord
-from tests.helpers.experiments.status_folders import record, training
+from tests.helpers.status_folders import record, training
 
 
 class Taken:

@@ -9,8 +9,8 @@ import pytest
 import ray
 
 from orchestration.driver.monitoring.metrics import METRICS, SweepMetrics
-from tests.helpers.experiments.status_folders import record, training
 from tests.helpers.processes.waiting import wait_until
+from tests.helpers.status_folders import record, training
 
 
 @pytest.fixture
