@@ -45,6 +45,11 @@ LONGER = (f"schedule.steps={STEPS}", f"schedule.eval_every={STEPS}", "schedule.c
 FIRST, WITHOUT = 20, 70
 
 
+def own_data(number: int) -> str:
+    """Data of one test alone: trainings of others on the same server would be reused."""
+    return f"data.synthetic.seed={number}"
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingServer]:
     with tracking_server(tmp_path_factory.mktemp("server")) as started:
@@ -194,7 +199,8 @@ def test_a_sweep_goes_on_without_its_database(
         for name in server.user.variables:
             monkeypatch.delenv(name)
     name = f"database_{end}"
-    words = (*SHARED, *LONGER, f"name={name}", f"tracking.uri={uri}", f"tracking.experiment={name}")
+    data = own_data(1 if end == "stopped" else 2)
+    words = (*SHARED, *LONGER, data, f"name={name}", f"tracking.uri={uri}", f"tracking.experiment={name}")
     hold.at(FIRST)
     process = start(tmp_path, *words)
     wait_for(hold.held, process)
@@ -246,7 +252,7 @@ def repeated(folder: Path, *words: str) -> str:
 def test_what_people_change_in_the_pages_costs_no_number(
     server: TrackingServer, store: MlflowClient, tmp_path: Path
 ) -> None:
-    words = (*SHARED, "name=edited", f"tracking.uri={server.uri}", "tracking.experiment=edited")
+    words = (*SHARED, own_data(3), "name=edited", f"tracking.uri={server.uri}", "tracking.experiment=edited")
     finished(tmp_path, *words)
     before, numbers = check_whole("edited", store, 12), table(tmp_path, "edited")
     first, second = (before[arm, "0"].info.run_id for arm in ("none", "from_regression"))
@@ -279,7 +285,7 @@ def test_what_people_change_in_the_pages_costs_no_number(
 def test_an_experiment_that_was_deleted_is_named_and_used_again_once_it_is_restored(
     server: TrackingServer, store: MlflowClient, tmp_path: Path
 ) -> None:
-    words = (*SHARED, "name=restored", f"tracking.uri={server.uri}", "tracking.experiment=restored")
+    words = (*SHARED, own_data(4), "name=restored", f"tracking.uri={server.uri}", "tracking.experiment=restored")
     finished(tmp_path, *words)
     before, numbers = check_whole("restored", store, 12), table(tmp_path, "restored")
     experiment = store.get_experiment_by_name("restored")
@@ -306,7 +312,8 @@ def test_what_is_deleted_while_a_sweep_runs_comes_back_by_the_same_command(
     server: TrackingServer, store: MlflowClient, tmp_path: Path, hold: Hold, deleted: str
 ) -> None:
     name = f"deleted_{deleted}"
-    words = (*SHARED, *LONGER, f"name={name}", f"tracking.uri={server.uri}", f"tracking.experiment={name}")
+    data = own_data(5 if deleted == "run" else 6)
+    words = (*SHARED, *LONGER, data, f"name={name}", f"tracking.uri={server.uri}", f"tracking.experiment={name}")
     hold.at(FIRST)
     process = start(tmp_path, *words)
     wait_for(hold.held, process)
