@@ -15,10 +15,12 @@ from fcos.installation import ROOT
 from tests.helpers.experiments.sweeps import SHARED, finished, start, started, sweep, wait_for
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE, wait_until
+from tests.helpers.processes.webhook import serving
 
 STATUS = ROOT / "orchestration" / "status.py"
 SCHEMA = json.loads((ROOT / "docs" / "events.schema.json").read_text())
 NAME = "ablation_centerness"
+SECRET = "s3cret-token"
 
 
 def status(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -68,6 +70,32 @@ def test_a_sweep_that_runs_dies_and_is_finished_by_the_same_command(tmp_path: Pa
     ended = status(tmp_path, NAME)
     assert (ended["sweep"]["state"], ended["sweep"]["exit_code"], ended["sweep"]["left"]) == ("finished", 0, 0)
     assert ended["best"]["metric"] == "val/AP" and ended["steps"] == ended["total_steps"] == 12
+
+
+@pytest.mark.slow(minutes=1)
+def test_the_end_of_a_sweep_is_sent_and_no_file_or_line_has_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*SHARED, "notify.urls_from=FCOS_TEST_URLS", "tracking.system_metrics=false")
+    with serving() as hook:
+        monkeypatch.setenv("FCOS_TEST_URLS", hook.address(SECRET))
+        done = sweep(tmp_path, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (message,) = hook.received
+        assert message["title"] == f"{NAME}: finished"
+        assert f"table: {tmp_path / 'outputs' / NAME / 'report' / 'table.csv'}" in message["message"]
+        assert "from_regression: " in message["message"]
+        # Nothing is left to train; the service refuses, and the sweep ends as it would.
+        hook.status = 500
+        again = sweep(tmp_path, *words, "--json")
+    assert again.returncode == 0
+    texts = [event["text"] for event in map(json.loads, again.stdout.splitlines()) if event["type"] == "note"]
+    assert any("the message about the end was not sent: a service did not take it" in text for text in texts)
+    for text in (done.stdout, done.stderr, again.stdout, again.stderr):
+        assert SECRET not in text
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) > 20
+    assert [str(file) for file in files if SECRET.encode() in file.read_bytes()] == []
 
 
 @pytest.mark.slow
