@@ -263,6 +263,8 @@ def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
     if file is not None:
         return Store(client, known.experiment_id, uri, location)
     store = Store(client, known.experiment_id, uri, location, other_version(client, uri))
+    if store.version_note is not None:
+        logging.getLogger(__name__).warning("%s", store.version_note)
     store.check()
     return store
 

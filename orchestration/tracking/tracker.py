@@ -1,6 +1,5 @@
 """Runs of a sweep in the tracking store, written by a background thread so that no training waits for the store."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -231,8 +230,6 @@ class Tracker:
 
     def _open_store(self, experiment: str, artifacts: Path | None) -> None:
         self._store = open_store(self.uri, experiment, artifacts)
-        if self._store.version_note is not None:
-            logging.getLogger(__name__).warning("%s", self._store.version_note)
         self._stored_runs = self._store.find_runs(self._sweep_key)
         known = [run for runs in self._stored_runs.values() for run in runs]
         self._incomplete = {run.run_id for run in known if Tag.ARTIFACTS_MISSING in run.tags}

@@ -17,9 +17,9 @@ from tests.helpers.experiments.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.helpers.model_server import check_answer, model_server, post, run_command
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE
+from tests.helpers.servers.model_server import check_answer, model_server, post, run_command
 
 REGISTER = ROOT / "orchestration" / "register.py"
 WORDS = (

@@ -7,8 +7,8 @@ import pytest
 
 from fcos.storage.bucket.address import Address
 from fcos.storage.bucket.objects import Objects, open_objects
-from tests.helpers.processes.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.helpers.processes.s3_server import BUCKET, S3Server, client_environment, s3_server
+from tests.helpers.servers.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.helpers.servers.s3_server import BUCKET, S3Server, client_environment, s3_server
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,8 @@ from orchestration.bucket.generations import create, read_newest
 from orchestration.bucket.output import open_output
 from orchestration.cli.bucket_lock import LockTimes, lock_bucket
 from tests.helpers.bucket_runs import begin_run, finish_run, holder, write_checkpoint
-from tests.helpers.processes.faulty_proxy import FaultyProxy
-from tests.helpers.processes.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from tests.helpers.servers.faulty_proxy import FaultyProxy
+from tests.helpers.servers.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 
 
 def key_of(objects: Objects, name: str) -> str:

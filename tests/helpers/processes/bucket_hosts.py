@@ -8,9 +8,9 @@ import pytest
 
 from tests.helpers.experiments.sweeps import SWEEP as ENTRY
 from tests.helpers.experiments.sweeps import start as start_command
-from tests.helpers.processes.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.helpers.processes.s3_server import BUCKET, S3Server, client_environment, s3_server
 from tests.helpers.processes.waiting import PATIENCE
+from tests.helpers.servers.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.helpers.servers.s3_server import BUCKET, S3Server, client_environment, s3_server
 
 OUTPUT = f"s3://{BUCKET}/outputs"
 

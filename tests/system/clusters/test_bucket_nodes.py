@@ -9,11 +9,11 @@ import pytest
 
 from tests.helpers.experiments.sweeps import TINY, loss_steps, training_processes, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
-from tests.helpers.processes.faulty_proxy import FaultyProxy
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.ray_nodes import Nodes, ray_folder
-from tests.helpers.processes.s3_server import S3Server
 from tests.helpers.processes.waiting import PATIENCE, wait_until
+from tests.helpers.servers.faulty_proxy import FaultyProxy
+from tests.helpers.servers.s3_server import S3Server
 
 __all__ = ["hosts", "proxy", "ray_folder", "server"]
 

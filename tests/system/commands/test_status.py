@@ -15,7 +15,7 @@ from fcos.installation import ROOT
 from tests.helpers.experiments.sweeps import SHARED, finished, start, started, sweep, wait_for
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE, wait_until
-from tests.helpers.processes.webhook import serving
+from tests.helpers.servers.webhook import serving
 
 STATUS = ROOT / "orchestration" / "status.py"
 SCHEMA = json.loads((ROOT / "docs" / "events.schema.json").read_text())

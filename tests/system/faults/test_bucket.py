@@ -11,10 +11,10 @@ import pytest
 
 from tests.helpers.experiments.sweeps import TINY, TRAIN, loss_steps, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
-from tests.helpers.processes.faulty_proxy import FaultyProxy
 from tests.helpers.processes.holding import Hold
-from tests.helpers.processes.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 from tests.helpers.processes.waiting import PATIENCE, wait_until
+from tests.helpers.servers.faulty_proxy import FaultyProxy
+from tests.helpers.servers.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 
 __all__ = ["hosts", "proxy", "server"]
 

@@ -28,11 +28,11 @@ from tests.helpers.experiments.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.helpers.model_server import check_answer, model_server, run_command
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.recording_driver import ARMS, Drivers, points_of, sweep_name
-from tests.helpers.processes.tracking_server import Account, TrackingServer, tracking_server
 from tests.helpers.processes.waiting import PATIENCE, wait_until
+from tests.helpers.servers.model_server import check_answer, model_server, run_command
+from tests.helpers.servers.tracking_server import Account, TrackingServer, tracking_server
 
 pytestmark = pytest.mark.slow(minutes=3)
 

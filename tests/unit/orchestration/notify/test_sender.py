@@ -12,7 +12,7 @@ from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import NotifyConfig
 from orchestration.notify.sender import Message, Sender, check_notification
 from tests.helpers.processes.ports import free_port
-from tests.helpers.processes.webhook import Webhook, serving
+from tests.helpers.servers.webhook import Webhook, serving
 
 pytestmark = pytest.mark.ray
 VARIABLE, SECRET = "FCOS_TEST_NOTIFY_URLS", "s3cret-token"

@@ -78,7 +78,7 @@ def train(task: Task, monkeypatch: pytest.MonkeyPatch, during: Any = lambda: Non
 
     monkeypatch.setattr(worker, "check_provenance", lambda _: None)
     monkeypatch.setattr(worker, "_run", run)
-    runtime: Any = SimpleNamespace(rank=0)
+    runtime: Any = SimpleNamespace(rank=0, heartbeat=lambda: None)
     worker.train(task, lambda: runtime)
 
 

@@ -45,7 +45,7 @@ def test_a_full_disk_of_prepared_data_is_named_and_not_that_of_the_training(
 
     monkeypatch.setattr(worker, "check_provenance", lambda _: None)
     monkeypatch.setattr(worker, "_run", fill_up)
-    runtime: Any = SimpleNamespace(rank=0)
+    runtime: Any = SimpleNamespace(rank=0, heartbeat=lambda: None)
     with pytest.raises(DataError, match="No space left on device"):
         worker.train(task_in(folder, config={"data": {"cache_dir": str(cache)}}), lambda: runtime)
     failure = read_failure(folder)

@@ -17,8 +17,8 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from tests.helpers.processes.ports import free_port
-from tests.helpers.processes.postgres import Database, database, needs_database
 from tests.helpers.processes.waiting import PATIENCE
+from tests.helpers.servers.postgres import Database, database, needs_database
 
 RUNS, USERS = "mlflow", "mlflow_auth"
 CONFIG = """[mlflow]
