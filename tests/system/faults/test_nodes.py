@@ -5,16 +5,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestration.trial.processes import start_time
 from tests.helpers.experiments.sweeps import (
-    TINY,
-    client,
     loss_steps,
-    points,
     runs,
     start,
     started,
@@ -25,6 +21,17 @@ from tests.helpers.experiments.sweeps import (
     wait_for,
 )
 from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.interrupted import (
+    AGAIN,
+    BEYOND,
+    INTERVAL,
+    LOG,
+    ONE,
+    SINGLE,
+    check_whole,
+    redone,
+    summary_of,
+)
 from tests.helpers.processes.ray_nodes import Nodes, ray_folder
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 
@@ -32,21 +39,8 @@ __all__ = ["ray_folder"]
 
 pytestmark = pytest.mark.slow(minutes=1)
 
-STEPS, INTERVAL, LOG = 60, 20, 4
-# A step that is reported after the first checkpoint, and the steps from that checkpoint to it.
-BEYOND, AGAIN = 28, 8
-ONE = (
-    "+experiment=ablation_centerness",
-    "experiment.seeds=[0]",
-    *TINY,
-    f"schedule.steps={STEPS}",
-    f"schedule.eval_every={STEPS}",
-    f"schedule.checkpoint_every={INTERVAL}",
-    f"schedule.log_every={LOG}",
-)
-# Two trainings, and one with two evaluations.
+# Two trainings.
 PAIR = (*ONE, "~experiment.arms.from_regression", "~experiment.paper.from_regression", "report=false")
-SINGLE = (*ONE, "~experiment.arms.branch", "~experiment.paper.branch")
 EVERY = ("steps", "eval_every", "checkpoint_every")
 # Seconds from the notice to the loss of a machine, as clouds give them.
 DEADLINE = 120
@@ -65,31 +59,6 @@ def nodes(ray_folder: None) -> Iterator[Callable[..., Nodes]]:
     yield make
     for each in made:
         each.close()
-
-
-def summary_of(trial: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((trial / "summary.json").read_text())["summary"]
-    return values
-
-
-def check_whole(folder: Path, steps: int = STEPS) -> None:
-    """All runs FINISHED, one for each trial, every point there and none twice."""
-    found, store = runs(folder), client(folder)
-    assert set(statuses(folder).values()) == {"FINISHED"}
-    for name, one in found.items():
-        if name == "ablation_centerness":
-            continue
-        reported = [(key, step) for key, step, _ in points(one, store)]
-        assert len(reported) == len(set(reported))
-        assert [step for key, step in reported if key == "train/loss"] == list(range(LOG, steps + 1, LOG))
-
-
-def redone(trial: Path) -> int:
-    """Steps that a training did again after its one break; 0 where there was none."""
-    steps = loss_steps(trial)
-    turns = [index for index in range(1, len(steps)) if steps[index] <= steps[index - 1]]
-    assert len(turns) <= 1, f"restarted more than once: {steps}"
-    return steps[turns[0] - 1] - (steps[turns[0]] - LOG) if turns else 0
 
 
 def lose_node_of(pid: int, cluster: Nodes, process: "subprocess.Popen[str]") -> None:
