@@ -24,6 +24,21 @@ from tests.helpers.processes.waiting import PATIENCE
 RAY = Path(sys.executable).with_name("ray")
 
 
+def node_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a node with a home folder of its own, and of whoever uses it from there."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_") and key != "PYTHONPATH"}
+    return {
+        **kept,
+        "HOME": str(home),
+        "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Tests under `uv run` would make Ray start its workers by that very command.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "900",
+    }
+
+
 @dataclass
 class Cluster:
     """Nodes of one CPU on 127.0.0.1; a token where there is one lies in the home folder that they share."""
@@ -45,19 +60,8 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """Of the nodes, and of whoever uses them from a home folder with the token."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_") and key != "PYTHONPATH"}
-        return {
-            **kept,
-            "HOME": str(self.home),
-            "PATH": f"{RAY.parent}:{os.environ['PATH']}",
-            # Ray's sockets need short paths; its note of the current cluster lies there too.
-            "RAY_TMPDIR": str(self.folder),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            # Tests under `uv run` would make Ray start its workers by that very command.
-            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-            "OMP_NUM_THREADS": "1",
-            "COLUMNS": "900",
-        }
+        # Ray's sockets need short paths; its note of the current cluster lies there too.
+        return {**node_environment(self.home), "RAY_TMPDIR": str(self.folder)}
 
     def start(self, *options: str, wrapper: Sequence[str] = ()) -> None:
         """One more node, the first of which is the head."""
