@@ -55,6 +55,7 @@ def test_weights_bring_a_schedule_that_keeps_them(words: list[str]) -> None:
         ["+experiment=ablation_pretraining"],
         ["+experiment=ablation_start"],
         ["+experiment=ablation_finetuning"],
+        ["+experiment=search_finetuning"],
         ["+experiment=advise_levels", FILE],
         # What an experiment's file chooses is named once more.
         ["+experiment=ablation_start", LITE],
