@@ -45,7 +45,8 @@ def in_bucket(server: S3Server, name: str) -> bytes:
 
 
 def checkpoints_in_bucket(server: S3Server, trial: str) -> list[str]:
-    index = json.loads(in_bucket(server, f"{NAME}/trials/{trial}/objects.json"))
+    # It is there only after the first upload.
+    index = json.loads(server.content(f"outputs/{NAME}/trials/{trial}/objects.json") or b'{"checkpoints": []}')
     return sorted(each["folder"] for each in index["checkpoints"])
 
 
