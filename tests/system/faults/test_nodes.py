@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from orchestration.trial.processes import start_time
 from tests.helpers.experiments.sweeps import (
+    ROOT,
     TINY,
     client,
     loss_steps,
@@ -176,6 +178,49 @@ def test_a_notice_of_preemption_saves_and_moves_without_a_failure(
     check_whole(tmp_path, steps)
     assert loss_steps(trial) == list(range(LOG, steps + 1, LOG)), "a step was done again"
     assert 0 < summary_of(trial)["resumed_from"] < steps
+
+
+# Seconds for which nothing of a cluster is reached, more than a head was once given.
+AWAY = 20.0
+IN_ONE_NETWORK = """
+import sys
+from pathlib import Path
+from tests.helpers.experiments.sweeps import sweep
+from tests.helpers.processes.ray_nodes import Nodes
+nodes = Nodes([1])
+try:
+    done = sweep(Path(sys.argv[1]), *sys.argv[2:], f"cluster.address={nodes.address}")
+finally:
+    nodes.close()
+sys.stdout.write(done.stdout + done.stderr)
+sys.exit(done.returncode)
+"""
+
+
+def test_a_head_that_is_out_of_reach_for_a_while_costs_nothing(tmp_path: Path, ray_folder: None, hold: Hold) -> None:
+    """The sweep and its cluster are in a network of their own, which goes down meanwhile."""
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs to make a network namespace (root)")
+    hold.at(BEYOND)
+    network = ["unshare", "--net", "bash", "-c", 'ip link set lo up && exec "$@"', "--"]
+    process = subprocess.Popen(
+        [*network, sys.executable, "-c", IN_ONE_NETWORK, str(tmp_path), *SINGLE, "report=false"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        wait_for(hold.held, process)
+        inside = ["nsenter", f"--net=/proc/{process.pid}/ns/net", "ip", "link", "set", "lo"]
+        subprocess.run([*inside, "down"], check=True)
+        time.sleep(AWAY)
+        subprocess.run([*inside, "up"], check=True)
+        hold.release()
+        output, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    check_whole(tmp_path)
+    (trial,) = trials_of(tmp_path)
+    assert loss_steps(trial) == list(range(LOG, STEPS + 1, LOG)), "a step was done again"
 
 
 def test_a_lost_head_ends_the_sweep_and_the_same_command_goes_on(
