@@ -41,7 +41,9 @@ class Host:
 
     @property
     def mirror(self) -> Path:
-        (found,) = (self.cache / "fcos-lab" / "buckets").iterdir()
+        buckets = (self.cache / "fcos-lab" / "buckets").iterdir()
+        # Others are those of single runs that were evaluated by their addresses.
+        (found,) = (each for each in buckets if (each / "address.txt").read_text().strip() == OUTPUT)
         return found
 
     def trials(self, name: str) -> list[Path]:
