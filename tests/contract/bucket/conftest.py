@@ -7,22 +7,16 @@ import pytest
 
 from fcos.storage.bucket.address import Address
 from fcos.storage.bucket.objects import Objects, open_objects
-from tests.helpers.servers.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.helpers.servers.s3_server import BUCKET, S3Server, client_environment, s3_server
+from tests.helpers.servers.faulty_proxy import FaultyProxy
+from tests.helpers.servers.proxied_s3 import proxy
+from tests.helpers.servers.s3_server import BUCKET, S3Server, s3_server
+
+__all__ = ["proxy"]
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[S3Server]:
     with s3_server() as found:
-        yield found
-
-
-@pytest.fixture
-def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """A proxy before the server; whatever calls S3 in the test goes through it."""
-    with faulty_proxy(server.port) as found:
-        for key, value in client_environment(found.url).items():
-            monkeypatch.setenv(key, value)
         yield found
 
 

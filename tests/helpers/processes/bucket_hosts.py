@@ -9,8 +9,10 @@ import pytest
 from tests.helpers.experiments.sweeps import SWEEP as ENTRY
 from tests.helpers.experiments.sweeps import start as start_command
 from tests.helpers.processes.waiting import PATIENCE
-from tests.helpers.servers.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.helpers.servers.s3_server import BUCKET, S3Server, client_environment, s3_server
+from tests.helpers.servers.proxied_s3 import proxy
+from tests.helpers.servers.s3_server import BUCKET, S3Server, s3_server
+
+__all__ = ["OUTPUT", "Host", "hosts", "proxy", "server"]
 
 OUTPUT = f"s3://{BUCKET}/outputs"
 
@@ -57,15 +59,6 @@ class Host:
 @pytest.fixture
 def server() -> Iterator[S3Server]:
     with s3_server() as found:
-        yield found
-
-
-@pytest.fixture
-def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """A proxy before the server, which all commands of the test call."""
-    with faulty_proxy(server.port) as found:
-        for key, value in client_environment(found.url).items():
-            monkeypatch.setenv(key, value)
         yield found
 
 
