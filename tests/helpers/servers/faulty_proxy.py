@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -92,11 +92,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _handle  # noqa: N815
 
     def _forward(self, body: bytes, *, lose: bool) -> None:
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=PATIENCE)
         headers = {key: value for key, value in self.headers.items() if key.lower() not in ("connection", "expect")}
-        upstream.request(self.command, self.path, body or None, headers)
-        answer = upstream.getresponse()
-        content = answer.read()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=PATIENCE)) as upstream:
+            upstream.request(self.command, self.path, body or None, headers)
+            answer = upstream.getresponse()
+            content = answer.read()
         if lose:
             self._hang_up()
             return
@@ -109,7 +109,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", size or "0")
         self.end_headers()
         self.wfile.write(content)
-        upstream.close()
 
     def _answer(self, status: int, content: bytes) -> None:
         self.send_response(status)

@@ -14,7 +14,7 @@ from tests.helpers.processes.ports import free_port
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 BUCKET = "lab"
-# Names and secrets of nobody; a test looks for them where they must not be.
+# Credentials that no service knows: tests look for them in logs and outputs, where they must not be.
 ACCESS_KEY, SECRET_KEY = "AKIDTESTONLY00000000", "secret-of-the-tests-0123456789"
 
 
@@ -46,7 +46,7 @@ class S3Server:
         return True
 
     def request(self, method: str, path: str, data: bytes | None = None) -> bytes:
-        """Call the server as nobody, behind the backs of all others."""
+        """Call the server itself, past the proxy and its faults, with a signature that moto does not verify."""
         headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, Signature=x"}
         request = urllib.request.Request(f"{self.url}/{path}", data, headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
