@@ -17,7 +17,7 @@ from fcos.storage.bucket.faults import BucketError, BucketMissing, BucketRefused
 from fcos.storage.bucket.fetch import NotWhole, fetch_checkpoint, fetch_newest, fetch_results, pull_run
 from fcos.storage.bucket.manifest import RunIndex, StoredCheckpoint, StoredObject
 from fcos.storage.bucket.objects import Objects, open_objects
-from fcos.storage.bucket.run_files import Synced, parse_finished_run, read_file
+from fcos.storage.bucket.run_files import Synced, read_file, read_finished
 from fcos.storage.bucket.upload import RunUpload, allow
 from fcos.storage.files import write_atomically
 from fcos.storage.run_folder import NOTES, STOP, SUMMARY, TRAINING_ID, RunSummary
@@ -161,8 +161,7 @@ class BucketOutput:
             index = pull_run(self.training(folder), folder).index
             self.indexes[folder] = index
             self.fetch_forks([folder])
-            data = read_file(folder / SUMMARY)
-            finished = None if data is None else parse_finished_run(data)
+            finished = read_finished(folder)
             if finished is not None:
                 fetch_results(self.training(folder), folder, finished.summary)
         except (BucketError, OSError):
@@ -223,8 +222,7 @@ class BucketOutput:
             return
         run = self.training(folder)
         pull_run(run, folder)
-        data = read_file(folder / SUMMARY)
-        finished = None if data is None else parse_finished_run(data)
+        finished = read_finished(folder)
         if finished is None:
             return
         checkpoint = finished.summary.checkpoint

@@ -10,10 +10,10 @@ from fcos.storage.bucket.faults import ObjectMissing
 from fcos.storage.bucket.manifest import OBJECTS, RunIndex, StoredCheckpoint, StoredObject, read_index, read_manifest
 from fcos.storage.bucket.objects import Objects
 from fcos.storage.bucket.run_files import (
-    BEST,
     FIXED,
     GROWING,
     Synced,
+    best_step,
     parse_finished_run,
     read_file,
     result_files,
@@ -23,7 +23,6 @@ from fcos.storage.checkpoint_folder import (
     averages_in,
     checkpoints_in,
     digest,
-    folder_of,
     newest_step,
     remove,
     sha256_of,
@@ -187,13 +186,9 @@ def fetch_newest(run: Objects, folder: Path, averages: frozenset[float] = frozen
 
 
 def _fetch_best(run: Objects, folder: Path, index: RunIndex) -> None:
-    data = read_file(folder / BEST)
-    try:
-        step = -1 if data is None else int(json.loads(data)["step"])
-    except (ValueError, TypeError, KeyError):
-        return
+    step = best_step(folder)
     entry = next((each for each in index.own if each.step == step), None)
-    if entry is not None and not folder_of(folder / CHECKPOINTS, step).exists():
+    if entry is not None and not (folder / entry.folder).exists():
         try:
             fetch_checkpoint(run, entry, folder)
         except NotWhole:

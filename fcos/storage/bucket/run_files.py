@@ -87,3 +87,18 @@ def read_file(path: Path) -> bytes | None:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+
+
+def read_finished(folder: Path) -> FinishedRun | None:
+    """Return the content of a local folder's summary.json, None where the run is not finished there."""
+    data = read_file(folder / SUMMARY)
+    return None if data is None else parse_finished_run(data)
+
+
+def best_step(folder: Path) -> int | None:
+    """Return the step of the best evaluation in a local folder, None where none is recorded."""
+    data = read_file(folder / BEST)
+    try:
+        return None if data is None else int(json.loads(data)["step"])
+    except (ValueError, TypeError, KeyError):
+        return None

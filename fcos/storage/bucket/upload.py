@@ -1,6 +1,5 @@
 """Upload what is new in a run's folder: payload first, then the manifest of each checkpoint, then the run's index."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -19,16 +18,16 @@ from fcos.storage.bucket.manifest import (
 )
 from fcos.storage.bucket.objects import Objects
 from fcos.storage.bucket.run_files import (
-    BEST,
     FIXED,
     GROWING,
     Synced,
-    parse_finished_run,
+    best_step,
     read_file,
+    read_finished,
     result_files,
 )
 from fcos.storage.checkpoint_folder import CheckpointError, checkpoints_in, digest, sha256_of, step_of
-from fcos.storage.run_folder import CHECKPOINTS, FORKS, LOG, SUMMARY, TRAINING_ID
+from fcos.storage.run_folder import CHECKPOINTS, FORKS, LOG, TRAINING_ID
 
 # Local: links to the files of a checkpoint that is being uploaded, which the training may remove meanwhile.
 UPLOADING = ".uploading"
@@ -125,7 +124,7 @@ class RunUpload:
     def _fresh_checkpoints(self, index: RunIndex) -> list[tuple[Path, str]]:
         """Return the local checkpoints that the bucket lacks, or has otherwise, with their names; the newest first."""
         newest = max((each.step for each in index.own), default=0)
-        best, found = _best_step(self.folder), []
+        best, found = best_step(self.folder), []
         for kind in (CHECKPOINTS, FORKS):
             for path in reversed(checkpoints_in(self.folder / kind)):
                 name, step = f"{kind}/{path.name}", step_of(path)
@@ -180,8 +179,7 @@ class RunUpload:
 
     def _upload_result(self, index: RunIndex) -> dict[str, StoredObject | None]:
         """Upload the files of a finished run, the summary last."""
-        data = read_file(self.folder / SUMMARY)
-        finished = None if data is None else parse_finished_run(data)
+        finished = read_finished(self.folder)
         return {} if finished is None else self._upload_files(result_files(finished.summary), index)
 
     def _upload_files(self, names: Iterable[str], index: RunIndex) -> dict[str, StoredObject | None]:
@@ -203,7 +201,7 @@ class RunUpload:
     def _superseded(self, index: RunIndex) -> list[StoredCheckpoint]:
         """Return the checkpoints that the training itself removed as older ones; forks are others' to remove."""
         here = {path.name for path in checkpoints_in(self.folder / CHECKPOINTS)}
-        best = _best_step(self.folder)
+        best = best_step(self.folder)
         older = index.own[1 + BEHIND :]
         return [each for each in older if Path(each.folder).name not in here and each.step != best]
 
@@ -222,14 +220,6 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_mtime_ns, found.st_size
-
-
-def _best_step(folder: Path) -> int | None:
-    data = read_file(folder / BEST)
-    try:
-        return None if data is None else int(json.loads(data)["step"])
-    except (ValueError, TypeError, KeyError):
-        return None
 
 
 def _link_all(path: Path, stage: Path) -> None:
