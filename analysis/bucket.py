@@ -20,8 +20,7 @@ class BucketReport:
 
     def upload(self) -> None:
         """Upload the files of the report; raises OSError."""
-        for file in sorted(path for path in self.folder.iterdir() if path.is_file()):
-            self.objects.upload(file, file.name)
+        self.objects.upload_folder(self.folder)
 
 
 def take_address(options: argparse.Namespace) -> BucketReport | None:

@@ -93,7 +93,10 @@ def _parse(data: bytes | None) -> Holder | None:
 
 @dataclass
 class Fence:
-    """Raises Superseded where a higher generation than the command's own is there; looks at most every two seconds."""
+    """Raises Superseded where a higher generation than the command's own is there; looks at most every two seconds.
+
+    It has no patience of its own: what it is called in is tried again as a whole.
+    """
 
     sweep: Objects
     generation: int
@@ -104,6 +107,6 @@ class Fence:
         now = self.clock()
         if self._checked is not None and now - self._checked < CHECK_SECONDS:
             return
-        if is_superseded(self.sweep, self.generation):
+        if is_superseded(self.sweep.patient(0.0), self.generation):
             raise Superseded(f"{self.sweep.address}: another command has taken over here")
         self._checked = now

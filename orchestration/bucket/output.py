@@ -16,9 +16,9 @@ from fcos.storage.bucket.address import Address, make_mirror
 from fcos.storage.bucket.faults import BucketError, BucketMissing, BucketRefused
 from fcos.storage.bucket.fetch import NotWhole, fetch_checkpoint, fetch_newest, fetch_results, pull_run
 from fcos.storage.bucket.manifest import RunIndex, StoredCheckpoint, StoredObject
-from fcos.storage.bucket.objects import Objects, open_objects
+from fcos.storage.bucket.objects import Objects, allow, open_objects
 from fcos.storage.bucket.run_files import Synced, read_file, read_finished
-from fcos.storage.bucket.upload import RunUpload, allow
+from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.files import write_atomically
 from fcos.storage.run_folder import NOTES, STOP, SUMMARY, TRAINING_ID, RunSummary
 from fcos.storage.store_conventions import Artifact
@@ -70,7 +70,7 @@ def as_config_error(address: Address) -> Iterator[None]:
 class BucketOutput:
     """Sweeps below an address, and the local folder that stands for it.
 
-    `check` is called before objects are replaced: see Fence.
+    `check` is called before objects of sweeps are changed: see Fence.
     """
 
     objects: Objects
@@ -92,11 +92,11 @@ class BucketOutput:
 
     def sweep(self, name: str) -> Objects:
         """Return the objects of a sweep."""
-        return self.objects.below(name)
+        return self.objects.checked(self.check).below(name)
 
     def training(self, folder: Path) -> Objects:
         """Return the objects of the training with a local folder."""
-        return self.objects.below(*folder.relative_to(self.folder).parts)
+        return self.objects.checked(self.check).below(*folder.relative_to(self.folder).parts)
 
     def pull(self, name: str, *, is_locked: bool = False) -> list[str]:
         """Bring the small files of a sweep and its trainings in step with the bucket; return notes.
@@ -139,18 +139,15 @@ class BucketOutput:
         folder = self.folder / name
         for file in SWEEP_FILES:
             data, synced = read_file(folder / file), Synced.read(folder)
-            if data is None or synced.digests.get(file) == StoredObject.of(file, data).sha256:
+            record = None if data is None else StoredObject.of(file, data)
+            if data is None or record is None or synced.digests.get(file) == record.sha256:
                 continue
-            self.check()
             self.sweep(name).write(file, data)
-            synced.updated({file: StoredObject.of(file, data)}).write(folder)
+            synced.updated({file: record}).write(folder)
 
     def push_folder(self, name: str, below: str) -> None:
         """Upload all files of a folder of a sweep, such as its report; raises BucketError."""
-        folder = self.folder / name / below
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            self.check()
-            self.sweep(name).upload(file, f"{below}/{file.relative_to(folder).as_posix()}")
+        self.sweep(name).below(below).upload_folder(self.folder / name / below)
 
     def fetch_end(self, folder: Path) -> None:
         """Fetch what an attempt on another machine left of a training: its small files, result and forks.
@@ -251,7 +248,7 @@ class BucketOutput:
         self.objects = self.objects.patient(0.0)
 
     def _upload(self, folder: Path) -> RunUpload:
-        return RunUpload(folder, self.training(folder), self.check)
+        return RunUpload(folder, self.training(folder))
 
 
 def open_output(output: str) -> BucketOutput:

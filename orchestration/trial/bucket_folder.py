@@ -98,7 +98,7 @@ def leave_machine(task: Task) -> None:
         return
     try:
         sweep, run = _open(task.bucket)
-        RunUpload(Path(task.folder), run, Fence(sweep, task.bucket.generation)).sync(with_log=True)
+        RunUpload(Path(task.folder), run.checked(Fence(sweep, task.bucket.generation))).sync(with_log=True)
     except (BucketError, BucketUnreachable, OSError):
         logging.getLogger(__name__).exception("the records of an attempt are not in the bucket")
 
@@ -236,5 +236,5 @@ def begin_upload(task: Task, *, writes: bool) -> FolderUpload | NoUpload:
     if task.bucket is None or not writes:
         return NoUpload()
     sweep, run = _open(task.bucket)
-    upload = RunUpload(Path(task.folder), run, Fence(sweep, task.bucket.generation))
+    upload = RunUpload(Path(task.folder), run.checked(Fence(sweep, task.bucket.generation)))
     return FolderUpload(upload, stops=None if sees_driver(task) else sweep)

@@ -30,17 +30,23 @@ _GCS: Final[dict[str, Any]] = {"use_listings_cache": False, "skip_instance_cache
 OPTIONS: Final = {"s3": _S3, "s3a": _S3, "gs": _GCS, "gcs": _GCS}
 
 
+def allow() -> None:
+    """Do nothing; the default check before a change."""
+
+
 @dataclass(frozen=True)
 class Objects:
     """The objects below an address; names are relative to it.
 
-    Every method raises BucketError, after attempts of about `patience` seconds where a fault may pass.
+    Every method raises BucketError, after attempts of about `patience` seconds where a fault may pass. `check` is
+    called before every attempt to change something, and raises where this process may not.
     """
 
     address: Address
     # A filesystem of fsspec.
     filesystem: Any
     patience: float = COMMAND_PATIENCE
+    check: Callable[[], None] = allow
 
     def below(self, *names: str) -> "Objects":
         """Return the objects of a folder below."""
@@ -49,6 +55,10 @@ class Objects:
     def patient(self, seconds: float) -> "Objects":
         """Return the same objects with other patience."""
         return replace(self, patience=seconds)
+
+    def checked(self, check: Callable[[], None]) -> "Objects":
+        """Return the same objects with a check before every change."""
+        return replace(self, check=check)
 
     def read(self, name: str) -> bytes:
         """Return the content of an object; raises ObjectMissing where there is none."""
@@ -86,6 +96,11 @@ class Objects:
         """Write a local file as an object; there is none, or the one before, until all of it has arrived."""
         self._write(name, lambda path: self.filesystem.put_file(str(file), path))
 
+    def upload_folder(self, folder: Path) -> None:
+        """Write all files of a local folder as objects of their relative paths."""
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            self.upload(file, file.relative_to(folder).as_posix())
+
     def download(self, name: str, file: Path) -> None:
         """Write an object to a local file, which is a part of it where this is interrupted."""
         self._call(name, lambda path: self.filesystem.get_file(path, str(file)))
@@ -94,7 +109,7 @@ class Objects:
         """Remove objects, of which some may be gone already."""
         for name in names:
             try:
-                self._call(name, lambda path: self.filesystem.rm_file(path))
+                self._call(name, self._when_allowed(lambda path: self.filesystem.rm_file(path)))
             except ObjectMissing:
                 continue
 
@@ -125,10 +140,19 @@ class Objects:
 
     def _write(self, name: str, call: Callable[[str], ResultT]) -> ResultT:
         try:
-            return self._call(name, call)
+            return self._call(name, self._when_allowed(call))
         except ObjectMissing as error:
             # Nothing else has to be there for an object to be written.
             raise BucketMissing(f"{self.address}: there is no such bucket as {self.address.bucket}") from error
+
+    def _when_allowed(self, call: Callable[[str], ResultT]) -> Callable[[str], ResultT]:
+        """Return the call with the check in each attempt: while one waits, another process may take over."""
+
+        def checked(path: str) -> ResultT:
+            self.check()
+            return call(path)
+
+        return checked
 
     def _call(self, name: str, call: Callable[[str], ResultT]) -> ResultT:
         address = self.address.below(name)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,20 +35,12 @@ UPLOADING = ".uploading"
 BEHIND = 1
 
 
-def allow() -> None:
-    """Do nothing; the default check before the index is written."""
-
-
 @dataclass
 class RunUpload:
-    """The uploads of one run, by one process at a time.
-
-    `check` is called before anything that others read is replaced or removed, and raises where this process may not.
-    """
+    """The uploads of one run, by one process at a time."""
 
     folder: Path
     run: Objects
-    check: Callable[[], None] = allow
     # Checkpoints that were removed here before their turn came.
     num_skipped: int = 0
     _index: RunIndex | None = None
@@ -68,7 +60,6 @@ class RunUpload:
             raise
 
     def _sync(self, *, with_log: bool) -> None:
-        self.check()
         before = self._known_index()
         # In this order: points that were reported before a checkpoint was saved are there with it.
         fresh = self._fresh_checkpoints(before)
@@ -114,7 +105,6 @@ class RunUpload:
         return RunIndex()
 
     def _write_index(self, index: RunIndex, files: dict[str, StoredObject | None]) -> None:
-        self.check()
         # Not known while the answer is open.
         self._index = None
         self.run.write(OBJECTS, to_bytes(index))
@@ -155,7 +145,6 @@ class RunUpload:
                 # Its objects are about to be replaced one by one.
                 self._write_index(index.without([name]), {})
             target, objects = self.run.below(name), []
-            self.check()
             target.remove([OBJECTS])
             for file in sorted(stage.iterdir()):
                 target.upload(file, file.name)
@@ -208,7 +197,6 @@ class RunUpload:
     def _remove(self, checkpoints: Iterable[StoredCheckpoint]) -> None:
         """Remove the objects of checkpoints that the index does not list any more, the manifest first."""
         for each in checkpoints:
-            self.check()
             target = self.run.below(each.folder)
             manifest = read_manifest(target)
             target.remove([OBJECTS, *(() if manifest is None else (item.name for item in manifest.objects))])

@@ -135,9 +135,10 @@ def test_a_report_is_uploaded_with_its_folder(host: BucketOutput) -> None:
 
 
 def test_a_command_that_was_taken_over_writes_nothing(host: BucketOutput) -> None:
-    assert create(host.sweep(NAME), 1, holder())
+    unchecked = host.sweep(NAME)
+    assert create(unchecked, 1, holder())
     host.locked(NAME, 1)
-    assert create(host.sweep(NAME), 2, holder())
+    assert create(unchecked, 2, holder())
     before = host.sweep(NAME).read(PLAN)
     (host.folder / NAME / PLAN).write_text(plan_of(IDENTITY, "f" * 32))
     with pytest.raises(Superseded):

@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from fcos.errors import ConfigError
 from fcos.storage.bucket.address import Address
-from fcos.storage.bucket.faults import BucketRefused, ObjectMissing
+from fcos.storage.bucket.faults import BucketError, BucketRefused, ObjectMissing
 from fcos.storage.bucket.objects import Objects, open_objects
 from tests.helpers.bucket_runs import CutFileSystem, memory_bucket
 
@@ -78,6 +78,27 @@ def test_a_cut_connection_is_tried_again() -> None:
     objects = memory_bucket(Flaky())
     objects.write("a", b"x")
     assert objects.read("a") == b"x"
+
+
+def test_every_attempt_at_a_change_is_checked() -> None:
+    files, checks = Flaky(), list[int]()
+
+    def check() -> None:
+        checks.append(files.cuts)
+        if files.cuts == 1:
+            raise BucketError("another command has taken over")
+
+    objects = memory_bucket(files)
+    with pytest.raises(BucketError, match="taken over"):
+        objects.checked(check).write("a", b"x")
+    assert checks == [2, 1] and objects.read_if_there("a") is None
+    files.cuts = 0
+    objects.write("a", b"x")
+    files.cuts = 1
+    for change in (lambda it: it.remove(["a"]), lambda it: it.create("b", b"x")):
+        with pytest.raises(BucketError, match="taken over"):
+            change(objects.checked(check))
+    assert objects.list("") == ["a"]
 
 
 def test_what_is_refused_is_not_tried_again() -> None:

@@ -239,6 +239,6 @@ def test_who_has_lost_the_lock_changes_nothing_that_counts(tmp_path: Path) -> No
 
     write_checkpoint(here, 8)
     with pytest.raises(BucketError, match="taken over"):
-        RunUpload(here, run, refuse).sync()
+        RunUpload(here, run.checked(refuse)).sync()
     assert index_of(run) == before
     assert elsewhere(run, tmp_path / "there") == (4, [])
