@@ -17,6 +17,7 @@ from fcos.storage.bucket.faults import BucketError
 from fcos.storage.bucket.fetch import fetch_newest, pull_run
 from fcos.storage.bucket.objects import TRAINING_PATIENCE, Objects, open_objects
 from fcos.storage.bucket.upload import RunUpload
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.storage.run_folder import STOP, SUMMARY
 from orchestration.bucket.generations import Fence
 from orchestration.trial import files
@@ -99,7 +100,7 @@ def leave_machine(task: Task) -> None:
     try:
         sweep, run = _open(task.bucket)
         RunUpload(Path(task.folder), run.checked(Fence(sweep, task.bucket.generation))).sync(with_log=True)
-    except (BucketError, BucketUnreachable, OSError):
+    except (BucketUnreachable, OSError, CheckpointError):
         logging.getLogger(__name__).exception("the records of an attempt are not in the bucket")
 
 
@@ -162,7 +163,7 @@ class FolderUpload:
         """Wait until the result is in the bucket, which counts only then; raises BucketUnreachable where it cannot."""
         try:
             _wait_for(self._sync_patiently, heartbeat)
-        except BucketUnreachable:
+        except (BucketUnreachable, OSError, CheckpointError):
             # The next command evaluates the last checkpoint again, which is there.
             (self._upload.folder / SUMMARY).unlink(missing_ok=True)
             raise
@@ -172,7 +173,7 @@ class FolderUpload:
         self._end_thread()
         try:
             self._upload.sync(with_log=True)
-        except (BucketError, OSError):
+        except (OSError, CheckpointError):
             logging.getLogger(__name__).exception("not everything of the training is in the bucket")
 
     def _end_thread(self) -> None:
@@ -197,7 +198,7 @@ class FolderUpload:
         try:
             self._upload.sync()
             self._take_stops()
-        except (BucketError, OSError) as error:
+        except (OSError, CheckpointError) as error:
             if not self._lags:
                 text = f"uploads waited for the bucket while the training went on: {error}"
                 logging.getLogger(__name__).warning("%s", text)

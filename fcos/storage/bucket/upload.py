@@ -48,8 +48,9 @@ class RunUpload:
     _stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def sync(self, *, with_log: bool = False) -> None:
-        """Upload what is new; raises BucketError, and leaves a bucket behind in which what counts is whole.
+        """Upload what is new, and leave a bucket behind in which what counts is whole, whatever is raised.
 
+        Raises BucketError, OSError and CheckpointError where a disk fails.
         with_log: also the log, which is of interest at an end alone.
         """
         try:
@@ -74,7 +75,7 @@ class RunUpload:
         index, files = index.with_files(results), {**files, **results}
         dropped = self._superseded(index) if fresh else []
         index = index.without([each.folder for each in dropped])
-        if index != before or files:
+        if index != self._index:
             self._write_index(index, files)
         self._remove(dropped)
 
@@ -134,13 +135,12 @@ class RunUpload:
         """Upload a checkpoint, its manifest last; return None where it was removed before its turn came."""
         stage = self.folder / UPLOADING / path.name
         try:
-            _link_all(path, stage)
-            own = digest(stage)
-        except (OSError, CheckpointError):
-            self.num_skipped += 1
-            shutil.rmtree(stage, ignore_errors=True)
-            return None
-        try:
+            try:
+                _link_all(path, stage)
+                own = digest(stage)
+            except (FileNotFoundError, CheckpointError):
+                self.num_skipped += 1
+                return None
             if index.checkpoint(name) is not None:
                 # Its objects are about to be replaced one by one.
                 self._write_index(index.without([name]), {})

@@ -1,5 +1,6 @@
 """Uploads beside a training: its steps wait for nothing, and its result counts only when the bucket has all of it."""
 
+import errno
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from fcos.storage.bucket.fetch import fetch_newest, pull_run
 from fcos.storage.bucket.manifest import read_index
 from fcos.storage.bucket.objects import Objects
 from fcos.storage.bucket.upload import RunUpload
-from fcos.storage.checkpoint_folder import newest_step
+from fcos.storage.checkpoint_folder import CheckpointReadError, newest_step
 from fcos.storage.run_folder import CHECKPOINTS, LOG, SUMMARY
 from orchestration.driver.interruption import advise
 from orchestration.trial import bucket_folder
@@ -96,6 +97,37 @@ def test_a_result_that_the_bucket_does_not_take_does_not_count(tmp_path: Path) -
     with pytest.raises(BucketUnreachable, match=r"the bucket of the output: .*no more changes.*this machine's disk"):
         upload.publish()
     assert not (here / SUMMARY).exists()
+
+
+def test_a_disk_that_fails_while_a_result_is_uploaded_leaves_none(tmp_path: Path, monkeypatch) -> None:
+    run, here = memory_bucket(), begin_run(tmp_path / "here", 4)
+    upload = FolderUpload(RunUpload(here, run), TICK)
+    upload.settle()
+    finish_run(here, 4)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(RunUpload, "sync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        upload.publish()
+    assert not (here / SUMMARY).exists()
+
+
+def test_uploads_go_on_after_a_folder_of_checkpoints_could_not_be_read(tmp_path: Path, monkeypatch) -> None:
+    run, here = memory_bucket(), begin_run(tmp_path / "here", 4)
+    whole, failures = RunUpload.sync, iter([CheckpointReadError("cannot be read")])
+
+    def sync(self: RunUpload, **options: bool) -> None:
+        for failure in failures:
+            raise failure
+        whole(self, **options)
+
+    monkeypatch.setattr(RunUpload, "sync", sync)
+    upload = FolderUpload(RunUpload(here, run), TICK)
+    wait_until(lambda: steps_in_bucket(run) == [4])
+    upload.settle()
+    assert "cannot be read" in read_notes(here)[-1]
 
 
 def test_the_end_of_a_failed_attempt_uploads_what_there_is(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Uploads of a run: what counts in the bucket is whole at every moment, whatever ends the process that writes it."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from fcos.storage.bucket.fetch import fetch_newest, fetch_results, pull_run
 from fcos.storage.bucket.manifest import OBJECTS, RunIndex, read_index
 from fcos.storage.bucket.objects import Objects
 from fcos.storage.bucket.run_files import BEST
-from fcos.storage.bucket.upload import RunUpload
+from fcos.storage.bucket.upload import UPLOADING, RunUpload
 from fcos.storage.checkpoint_folder import folder_of, newest_step, remove, steps_in
 from fcos.storage.run_folder import CHECKPOINTS, FAILURE, FORKS, POINTS, SUMMARY, TRAINING_ID
 from tests.helpers.bucket_runs import (
@@ -65,6 +66,7 @@ def test_of_a_checkpoint_the_manifest_comes_after_its_payload_and_the_index_last
     checkpoint = f"{CHECKPOINTS}/step_00000004"
     payload = [name for name in names if name.startswith(checkpoint) and not name.endswith(OBJECTS)]
     assert len(payload) == 4
+    assert names.count(OBJECTS) == 1
     order = [names.index(name) for name in (POINTS, *payload, f"{checkpoint}/{OBJECTS}", OBJECTS)]
     assert order == sorted(order)
 
@@ -203,6 +205,23 @@ def test_a_checkpoint_that_is_removed_before_its_turn_is_counted(tmp_path: Path,
     upload.sync()
     assert upload.num_skipped == 1
     assert [each.step for each in index_of(run).own] == [8]
+
+
+def test_a_disk_that_takes_no_copy_is_an_error_and_no_checkpoint_is_passed_over(tmp_path: Path, monkeypatch) -> None:
+    run, here = memory_bucket(), begin_run(tmp_path / "here", 4)
+    upload = RunUpload(here, run)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", fail)
+        patch.setattr("shutil.copyfile", fail)
+        with pytest.raises(OSError, match="No space left"):
+            upload.sync()
+    assert upload.num_skipped == 0 and list((here / UPLOADING).iterdir()) == []
+    upload.sync()
+    assert [each.step for each in index_of(run).own] == [4]
 
 
 def test_a_training_that_begins_anew_replaces_the_old_one(tmp_path: Path) -> None:
