@@ -12,8 +12,8 @@ SEPARATOR = "://"
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 # Storage of fsspec that no other host sees.
 HERE = ("file", "local", "memory")
-# A user's name and password, in an address or in what a library reports.
-CREDENTIALS = re.compile(r"//[^/@\s]*@")
+# A user's name and password, which may hold a slash, in an address or in what a library reports.
+CREDENTIALS = re.compile(r"//[^/@\s]*(:[^@\s]*)?@")
 # Characters of a digest that name a local folder.
 DIGITS = 16
 # Below the user's cache; in it a folder for each address.
@@ -48,7 +48,7 @@ class Address:
         """
         scheme, _, rest = text.partition(SEPARATOR)
         shown = without_credentials(text.partition("?")[0])
-        if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
+        if CREDENTIALS.search(text) or "?" in rest or "#" in rest:
             raise ConfigError(
                 f"{shown}: an address holds neither credentials nor options; give them in the environment "
                 "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL)"

@@ -15,6 +15,7 @@ def test_an_address_is_split_and_joined() -> None:
     assert (address.scheme, address.path, address.bucket) == ("s3", "lab/outputs/mine", "lab")
     assert str(address.below("trials", "ab")) == "s3://lab/outputs/mine/trials/ab"
     assert str(address.below("trials", "ab").above(2)) == str(address)
+    assert str(Address.parse("s3://lab/mine@home")) == "s3://lab/mine@home"
     assert is_address("gs://lab") and not is_address("outputs/s3") and not is_address("/tmp/a:b")
 
 
@@ -22,6 +23,7 @@ def test_an_address_is_split_and_joined() -> None:
     ("text", "words"),
     [
         ("s3://key:secret@lab/outputs", "neither credentials"),
+        ("s3://key:se/secret@lab/outputs", "neither credentials"),
         ("s3://lab/outputs?token=secret", "neither credentials"),
         ("s3://", "names no bucket"),
         ("s3:///outputs", "names no bucket"),
