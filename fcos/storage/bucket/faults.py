@@ -1,5 +1,6 @@
 """Faults of a bucket: what libraries raise as errors of ours, and calls that are made again where a fault may pass."""
 
+import errno
 import logging
 import random
 import time
@@ -86,7 +87,9 @@ def _reason(error: Exception, code: str) -> str:
     """Return a reason in one line, without what an address of the service may hold."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     text = without_credentials(lines[0])
-    return f"{code}: {text}" if code and code not in text else text
+    # Of an error that is not one of networks and files the text alone may say little.
+    kind = code if code or isinstance(error, OSError) else type(error).__name__
+    return f"{kind}: {text}" if kind and kind not in text else text
 
 
 def with_retries(
@@ -99,7 +102,7 @@ def with_retries(
 ) -> ResultT:
     """Call, and call again after a fault that may pass, with pauses that double, for about `patience` seconds.
 
-    Raises BucketError.
+    Raises BucketError, and the OSError of a local disk that is full.
     """
     begin, pause, attempts = clock(), FIRST_PAUSE, 0
     while True:
@@ -107,10 +110,14 @@ def with_retries(
         try:
             return call()
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # No bucket has that; those who know disks name this one.
+                raise
             fault = translate(error, where)
             used_up = clock() - begin + pause > patience and attempts >= LEAST_ATTEMPTS
             if used_up or not isinstance(fault, BucketUnavailable):
-                raise fault from error
+                # Without the library's own error, whose traceback would show an address with its password.
+                raise fault from None
             logging.getLogger(__name__).warning("%s; tried again in %.2g s", fault, pause)
         # Clients that failed together do not come again together.
         sleep(pause * random.uniform(0.75, 1.25))

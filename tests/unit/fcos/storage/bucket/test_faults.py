@@ -1,5 +1,7 @@
 """Faults of buckets: which pass, which are final, and what their messages hold."""
 
+import errno
+import traceback
 from typing import Any
 
 import pytest
@@ -62,6 +64,21 @@ def test_a_message_holds_the_code_and_no_credentials() -> None:
     assert "ExpiredToken: it is over" in str(refused)
     away = translate(ConnectionError('cannot reach "http://user:password@host:1/lab"'), WHERE)
     assert "password" not in str(away) and "http://***@host:1/lab" in str(away)
+
+
+def test_a_traceback_holds_no_credentials() -> None:
+    call = Call(*[ConnectionError('cannot reach "http://user:password@host:1/lab"')] * 3)
+    with pytest.raises(BucketUnavailable) as caught:
+        retry(call, 0.0, Clock())
+    assert "password" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_local_disk_that_is_full_is_no_fault_of_the_bucket(number: int) -> None:
+    call = Call(OSError(number, "No space left on device"))
+    with pytest.raises(OSError, match="No space left") as caught:
+        retry(call, 60.0, Clock())
+    assert caught.value.errno == number and call.count == 1
 
 
 class Clock:
