@@ -1,8 +1,9 @@
 """Generations of a lock in a bucket: each is an object that one process creates, and the highest one counts.
 
-An object is created where there is none, and none but its creator writes it again. So two processes never have the
-same generation, whatever their clocks and however late a listing is. `newest` is a hint from which higher ones are
-looked for: the object of a generation is removed only when the hint is past it.
+An object is created where there is none, none but its creator writes it again, and it stays. So two processes never
+have the same generation, whatever their clocks and however late a listing is: from what one shows, higher ones are
+looked for one by one. Leases (leases/lease.py) are decided in the same way, by objects that nobody writes again; here
+the object has the heartbeat too, as a lock has one holder to watch and a process of the same machine is seen at once.
 """
 
 import time
@@ -16,7 +17,7 @@ from fcos.storage.bucket.faults import BucketError
 from fcos.storage.bucket.objects import Objects
 
 FOLDER: Final = "lock"
-HINT: Final = f"{FOLDER}/newest"
+SUFFIX: Final = ".json"
 # Seconds for which a check counts.
 CHECK_SECONDS = 2.0
 
@@ -53,12 +54,13 @@ class Holder(BaseModel):
 
 def name_of(generation: int) -> str:
     """Return the name of a generation's object."""
-    return f"{FOLDER}/{generation:08d}.json"
+    return f"{FOLDER}/{generation:08d}{SUFFIX}"
 
 
 def read_newest(sweep: Objects) -> tuple[int, Holder | None]:
     """Return the highest generation, 0 where there is none, and its holder; None where that cannot be read."""
-    generation = _hint(sweep)
+    listed = (name.removeprefix(f"{FOLDER}/").removesuffix(SUFFIX) for name in sweep.list(FOLDER))
+    generation = max((int(each) for each in listed if each.isdecimal()), default=0)
     data = sweep.read_if_there(name_of(generation)) if generation else None
     while (following := sweep.read_if_there(name_of(generation + 1))) is not None:
         generation, data = generation + 1, following
@@ -67,21 +69,12 @@ def read_newest(sweep: Objects) -> tuple[int, Holder | None]:
 
 def create(sweep: Objects, generation: int, holder: Holder) -> bool:
     """Take a generation; return False where another process has it."""
-    if not sweep.create(name_of(generation), holder.to_bytes()):
-        return False
-    sweep.write(HINT, str(generation).encode())
-    sweep.remove([name_of(generation - 1)])
-    return True
+    return sweep.create(name_of(generation), holder.to_bytes())
 
 
 def is_superseded(sweep: Objects, generation: int) -> bool:
     """Return whether there is a higher generation."""
-    return _hint(sweep) > generation or sweep.read_if_there(name_of(generation + 1)) is not None
-
-
-def _hint(sweep: Objects) -> int:
-    text = (sweep.read_if_there(HINT) or b"").decode(errors="replace")
-    return int(text) if text.isdecimal() else 0
+    return sweep.read_if_there(name_of(generation + 1)) is not None
 
 
 def _parse(data: bytes | None) -> Holder | None:
