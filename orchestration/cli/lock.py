@@ -69,10 +69,8 @@ def lock_folder(folder: Path, since: str, advice: str = "wait, or give another n
     # Not filelock, which has its file to itself: here others read from the locked file which process has it.
     path = folder / LOCK
     with _opened(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderInUse(f"{folder} is in use by {_owner(folder)}; {advice}") from None
+        if (owner := _acquire(file, folder)) is not None:
+            raise FolderInUse(f"{folder} is in use by {owner}; {advice}")
         file.truncate(0)
         pid = os.getpid()
         json.dump(asdict(LockOwner(pid, socket.gethostname(), since, start_time(pid))), file)
@@ -91,10 +89,17 @@ def _opened(path: Path) -> TextIO:
         raise ConfigError(f"output: {path.parent} cannot be written ({error.strerror}); give output=<folder>") from None
 
 
-def _owner(folder: Path) -> str:
-    """Describe the process that has the lock; it writes its id shortly after it took the lock."""
+def _acquire(file: TextIO, folder: Path) -> str | None:
+    """Take the lock; return None then, else a description of the process that has it.
+
+    That writes its id shortly after it took the lock. One that only looks whether a command works in the folder has it
+    for an instant, and writes none.
+    """
     deadline = time.monotonic() + OWNER_SECONDS
     while time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return None
         with suppress(OSError):
             owner = read_owner(folder)
             # A process of this machine that no longer exists was the previous owner.

@@ -1,5 +1,6 @@
 """The lock of a folder, for one process at a time."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.cli.lock import FolderInUse, lock_folder
+from orchestration.cli import lock
+from orchestration.cli.lock import LOCK, FolderInUse, lock_folder
 
 TRY = """
 import sys
@@ -31,6 +33,15 @@ def test_a_second_process_gets_the_owner_and_the_time(tmp_path: Path) -> None:
         assert "FolderInUse" in other.stderr
     with lock_folder(tmp_path / "sweep", "later"):
         pass
+
+
+def test_one_that_only_looks_whether_a_command_works_there_refuses_none(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / LOCK).touch()
+    with (tmp_path / LOCK).open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(lock.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        with lock_folder(tmp_path, "now"):
+            pass
 
 
 RACE = """
