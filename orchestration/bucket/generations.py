@@ -2,8 +2,8 @@
 
 An object is created where there is none, none but its creator writes it again, and it stays. So two processes never
 have the same generation, whatever their clocks and however late a listing is: from what one shows, higher ones are
-looked for one by one. Leases (leases/lease.py) are decided in the same way, by objects that nobody writes again; here
-the object has the heartbeat too, as a lock has one holder to watch and a process of the same machine is seen at once.
+looked for one by one. Leases (leases/lease.py) are decided in the same way, by objects that are never written again;
+here the object has the heartbeat too, and its process, as a process of the same machine that is gone is seen at once.
 """
 
 import time

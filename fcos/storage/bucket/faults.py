@@ -87,7 +87,7 @@ def _reason(error: Exception, code: str) -> str:
     """Return a reason in one line, without what an address of the service may hold."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     text = without_credentials(lines[0])
-    # Of an error that is not one of networks and files the text alone may say little.
+    # The text of an error that is not one of networks and files is often nothing without its class.
     kind = code if code or isinstance(error, OSError) else type(error).__name__
     return f"{kind}: {text}" if kind and kind not in text else text
 

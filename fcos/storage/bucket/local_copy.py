@@ -10,6 +10,7 @@ from fcos.storage.bucket.manifest import StoredCheckpoint, read_manifest
 from fcos.storage.bucket.objects import Objects, open_objects
 from fcos.storage.checkpoint_folder import PREFIX, CheckpointError, checkpoints_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS
+from fcos.storage.store_conventions import Artifact
 
 
 def copy_of(text: str) -> tuple[Path, list[str]]:
@@ -50,5 +51,5 @@ def _hint(run: Objects) -> str:
     """Return what may have been meant; empty where there is nothing."""
     if read_manifest(run) is not None:
         return f"; name its run, {run.address.above()}"
-    plan = run.read_if_there("plan.json")
+    plan = run.read_if_there(Artifact.PLAN)
     return "" if plan is None else f"; it is a sweep: name one of its trainings, {run.address}/trials/<id>"
