@@ -1,5 +1,6 @@
 """Trainings that two commands have: one trains, the other follows, takes the result, or takes the training over."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,13 @@ class Driver:
         self.leases: dict[int, Lease | None] = {}
         self.plan = scene.plan
         queue = TrainingQueue(scene.plan, {}, scene.shared, self.events.append)
-        self.searcher = PlanSearcher(scene.plan, range(len(scene.plan.trials)), queue, self.task, None)
+        indices = range(len(scene.plan.trials))
+        # What a training left on another machine, by its folder: it is here only once it is fetched.
+        self.left: dict[Path, Callable[[], None]] = {}
+        self.searcher = PlanSearcher(scene.plan, indices, queue, self.task, None, self.fetch)
+
+    def fetch(self, folder: Path) -> None:
+        self.left.pop(folder, lambda: None)()
 
     def task(self, index: int, _: tuple[int, ...], lease: Lease | None) -> Any:
         self.leases[index] = lease
@@ -311,7 +318,8 @@ def test_a_training_that_was_taken_over_waits_for_the_result(scene: Scene) -> No
     scene.store()
     with pytest.raises(Superseded) as raised:
         lease.check()
-    write_failure(scene.plan.folder_of(scene.trial), raised.value, retryable=False)
+    folder = scene.plan.folder_of(scene.trial)
+    driver.left[folder] = lambda: write_failure(folder, raised.value, retryable=False)
     scene.shared.handle(TrialStopped(0, scene.trial, str(raised.value), begun=True))
     driver.searcher.on_trial_complete("a")
     assert (driver.suggest("b"), driver.suggest("c")) == (1, None)
