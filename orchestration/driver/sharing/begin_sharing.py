@@ -57,6 +57,7 @@ def share_trainings(
     finally:
         shared.give_back_all()
         _try(holder.end)
+        _try(others.remove_dead)
 
 
 def _objects(lab: LabConfig, bucket: BucketOutput | None) -> Objects:
