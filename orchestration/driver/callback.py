@@ -42,7 +42,8 @@ class SweepCallback(tune.Callback):
     def __init__(self, plan: Plan, events: Events, fetch: Callable[[Path], None] = is_here) -> None:
         self._plan = plan
         self._events = events
-        # Called with the folder of a training whose attempt has ended, before anything of it is read.
+        # Called with the folder of a training of which another attempt is made. Where none is, the searcher has fetched
+        # it, which Tune notifies first.
         self._fetch = fetch
         # Indices of the trainings that this command has started.
         self._started: set[int] = set()
@@ -70,7 +71,6 @@ class SweepCallback(tune.Callback):
             self._events.publish(TrialReported(index, self._plan.trials[index], ProgressRecord.from_json(text)))
 
     def on_trial_complete(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
-        self._fetch(Path(task_of(trial).folder))
         self._publish_end(task_of(trial))
 
     def on_trial_recover(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
@@ -87,7 +87,6 @@ class SweepCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
         task = task_of(trial)
-        self._fetch(Path(task.folder))
         _record_ray_memory_kill(trial, Path(task.folder))
         if retries.read_attempts(Path(task.folder)).open:
             retries.should_retry(task)

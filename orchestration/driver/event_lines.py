@@ -1,6 +1,7 @@
 """Events of a sweep's trainings for programs, as they happen (--json)."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypedDict
 
 from fcos.storage.run_folder import MetricPoint
 from fcos.storage.store_conventions import MetricPrefix
@@ -50,32 +51,21 @@ class EventLines:
         """Emit an event."""
         if not self._stream.is_open:
             return
-        index, identity, label = event.index, event.trial.identity, event.trial.label
+        training = _training_of(event)
         match event:
             case TrialStarted(trial=trial, first=first):
-                self._shown.pop(index, None)
-                self._stream.emit(
-                    TrainingStarted(
-                        index=index,
-                        identity=identity,
-                        label=label,
-                        seed=trial.seed,
-                        arms=tuple(trial.arms),
-                        first=first,
-                    )
-                )
+                self._shown.pop(event.index, None)
+                self._stream.emit(TrainingStarted(**training, seed=trial.seed, arms=tuple(trial.arms), first=first))
             case TrialReported():
                 self._emit_progress(event)
             case TrialRetried(reason=reason):
-                self._stream.emit(TrainingRetried(index=index, identity=identity, label=label, reason=reason))
+                self._stream.emit(TrainingRetried(**training, reason=reason))
             case TrialFinished():
                 self._stream.emit(self._finished(event))
             case TrialFailed(reason=reason):
-                self._stream.emit(TrainingFailed(index=index, identity=identity, label=label, reason=reason))
+                self._stream.emit(TrainingFailed(**training, reason=reason))
             case TrialStopped(reason=reason, begun=begun):
-                self._stream.emit(
-                    TrainingStopped(index=index, identity=identity, label=label, reason=reason, begun=begun)
-                )
+                self._stream.emit(TrainingStopped(**training, reason=reason, begun=begun))
             case TrialFollowed():
                 self._stream.emit(self._followed(event))
             case TrialReused():
@@ -119,9 +109,7 @@ class EventLines:
         self._shown[event.index] = record.seconds
         self._stream.emit(
             TrainingProgress(
-                index=event.index,
-                identity=event.trial.identity,
-                label=event.trial.label,
+                **_training_of(event),
                 unit=state.unit,
                 step=record.step,
                 total_steps=record.total_steps,
@@ -134,9 +122,7 @@ class EventLines:
 
     def _followed(self, event: TrialFollowed) -> TrainingFollowed:
         return TrainingFollowed(
-            index=event.index,
-            identity=event.trial.identity,
-            label=event.trial.label,
+            **_training_of(event),
             sweep=event.sweep,
             host=event.host,
             step=event.step,
@@ -145,29 +131,41 @@ class EventLines:
         )
 
     def _reused(self, event: TrialReused) -> TrainingReused:
-        trial, metrics = event.trial, event.summary.metrics
         return TrainingReused(
-            index=event.index,
-            identity=trial.identity,
-            label=trial.label,
+            **_training_of(event),
             sweep=event.sweep,
-            metrics={arm: _without_classes(values) for arm, values in metrics.items() if arm in trial.arms},
-            folder=str(self._plan.folder_of(trial)),
+            metrics=_metrics_of(event),
+            folder=str(self._plan.folder_of(event.trial)),
         )
 
     def _finished(self, event: TrialFinished) -> TrainingFinished:
-        trial, summary = event.trial, event.summary
-        folder = self._plan.folder_of(trial)
+        summary, folder = event.summary, self._plan.folder_of(event.trial)
         return TrainingFinished(
-            index=event.index,
-            identity=trial.identity,
-            label=trial.label,
+            **_training_of(event),
             step=summary.step,
             pruned=summary.pruned is not None,
-            metrics={arm: _without_classes(values) for arm, values in summary.metrics.items() if arm in trial.arms},
+            metrics=_metrics_of(event),
             folder=str(folder),
             checkpoint=None if summary.checkpoint is None else str(folder / summary.checkpoint),
         )
+
+
+class _Training(TypedDict):
+    """The fields that all events of a training have, as TrainingEvent has them."""
+
+    index: int
+    identity: str
+    label: str
+
+
+def _training_of(event: TrialEvent) -> _Training:
+    return {"index": event.index, "identity": event.trial.identity, "label": event.trial.label}
+
+
+def _metrics_of(event: TrialFinished | TrialReused) -> ArmMetrics:
+    """Return the metrics of a result by arm of the trial."""
+    arms = event.trial.arms
+    return {arm: _without_classes(values) for arm, values in event.summary.metrics.items() if arm in arms}
 
 
 def _by_arm(points: Iterable[MetricPoint]) -> ArmMetrics:

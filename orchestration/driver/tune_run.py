@@ -105,16 +105,20 @@ class TuneJob:
         if self.bucket is None:
             return None
         folder = self.plan.folder_of(trial)
-        if self.lab.cluster.address != "local":
-            # Its process may run where this folder is not.
+        if self.is_elsewhere:
             with as_config_error(self.bucket.address):
                 self.bucket.push_begun([folder])
         below = folder.relative_to(self.plan.folder).as_posix()
         return BucketTask(str(self.bucket.address), self.plan.name, below, self.bucket.generation)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether trainings may run where the sweep's folder is not."""
+        return self.bucket is not None and self.lab.cluster.address != "local"
+
     def fetch_end(self, folder: Path) -> None:
-        """Fetch what a training left in the bucket, where its process may have run elsewhere."""
-        if self.bucket is not None and self.lab.cluster.address != "local":
+        """Fetch what an attempt left in the bucket, where its process may have run elsewhere."""
+        if self.bucket is not None and self.is_elsewhere:
             self.bucket.fetch_end(folder)
 
 
@@ -182,26 +186,31 @@ def _most_trainings(job: TuneJob) -> int:
 
 
 def _searcher(job: TuneJob, task: Callable[..., Task], events: Events) -> "JobSearcher | None":
-    """Return what chooses trainings from results, None where all are planned and none waits for anything."""
+    """Return what chooses trainings from results, None where all are planned and none waits for anything.
+
+    Tune notifies it of the end of a training before its callbacks: it is the one that fetches what the training left.
+    """
     plan, lab = job.plan, job.lab
     race = SearchRace.of(plan)
     if race is not None and job.add_training is not None:
         from orchestration.driver.searchers.race_searcher import PointSampler, RaceSearcher
 
         sampler = PointSampler(plan, race.search, lab.cluster)
-        return RaceSearcher(race, sampler, job.pending, task, job.add_training)
+        return RaceSearcher(race, sampler, job.pending, task, job.add_training, job.fetch_end)
     if plan.search is not None and plan.search.samples_as_it_goes:
         from orchestration.driver.searchers.trial_searcher import SearchTrials
 
         assert lab.experiment is not None, "searches are experiments"
-        return SearchTrials(plan, plan.search, lab.experiment.seeds[0], lab.cluster, task).searcher(job.pending)
+        trials = SearchTrials(plan, plan.search, lab.experiment.seeds[0], lab.cluster, task, job.fetch_end)
+        return trials.searcher(job.pending)
     pending = [plan.trials[index] for index in job.pending]
-    if job.shared is None and job.later is None and not find_prefixes(plan, pending, job.trunks).by_identity:
+    begins_at_once = job.later is None and not find_prefixes(plan, pending, job.trunks).by_identity
+    if job.shared is None and begins_at_once and not job.is_elsewhere:
         return None
     from orchestration.driver.searchers.plan_searcher import PlanSearcher
 
     queue = TrainingQueue(plan, job.trunks, job.shared, events.publish)
-    return PlanSearcher(plan, job.pending, queue, task, job.later)
+    return PlanSearcher(plan, job.pending, queue, task, job.later, job.fetch_end)
 
 
 def _scheduler(job: TuneJob) -> "StopRequestingScheduler | None":

@@ -34,7 +34,7 @@ class HolderRecord(Record):
     sweep: str = ""
     host: str = ""
     # Identities of the trainings that it has to train.
-    planned: tuple[str, ...] = ()
+    planned: frozenset[str] = frozenset()
     # Identity -> how far it is.
     running: Mapping[str, TrainingStep] = {}
 
@@ -53,7 +53,7 @@ class Holder:
         """Move the counter; raises OSError where the storage does not take it."""
         self._count += 1
         record = HolderRecord(
-            count=self._count, sweep=self.sweep, host=self.host, planned=tuple(planned), running=dict(running)
+            count=self._count, sweep=self.sweep, host=self.host, planned=frozenset(planned), running=dict(running)
         )
         self.objects.overwrite(f"{HOLDERS}/{self.name}", record.to_bytes())
 
@@ -62,20 +62,29 @@ class Holder:
         self.objects.remove(f"{HOLDERS}/{self.name}")
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the looks at a command have shown so far."""
+
+    # None where it has no heartbeat.
+    record: HolderRecord | None = None
+    # Seconds for which its counter has not moved.
+    quiet: float = 0.0
+    # Whether its counter was ever seen to move.
+    has_moved: bool = False
+
+
 @dataclass
 class OtherHolders:
-    """Commands other than this one, and for how long their counters have not moved."""
+    """Commands other than this one, and for how long their counters have not moved.
+
+    One thread looks, and others ask meanwhile.
+    """
 
     objects: Objects
     own: str
     limit: float = LIMIT_SECONDS
-    # None is one without a heartbeat.
-    _records: dict[str, HolderRecord | None] = field(default_factory=dict, init=False)
-    _quiet: dict[str, float] = field(default_factory=dict, init=False)
-    # Identities of the trainings that each has before it or trains.
-    _planned: dict[str, frozenset[str]] = field(default_factory=dict, init=False)
-    # Those whose counter was seen to move.
-    _moved: set[str] = field(default_factory=set, init=False)
+    _seen: dict[str, _Seen] = field(default_factory=dict, init=False)
 
     def look(self, seconds: float, needed: Iterable[str] = ()) -> None:
         """Read all heartbeats, `seconds` after the last look; `needed` names holders of leases, with one or without.
@@ -84,8 +93,8 @@ class OtherHolders:
         where none can be listed.
         """
         listed = set(self.objects.names(HOLDERS))
-        for name in self._records.keys() - listed - set(needed):
-            del self._records[name], self._quiet[name], self._planned[name]
+        for name in self._seen.keys() - listed - set(needed):
+            del self._seen[name]
         for name in sorted({*listed, *needed} - {self.own}):
             with suppress(OSError):
                 self._observe(name, min(seconds, GAP_SECONDS))
@@ -93,22 +102,20 @@ class OtherHolders:
     def _observe(self, name: str, seconds: float) -> None:
         data = self.objects.read(f"{HOLDERS}/{name}") if name else None
         record = None if data is None else parse_record(HolderRecord, data)
-        known = name in self._records
-        before = self._records.get(name)
-        moved = record is not None and (before is None or record.count != before.count)
-        self._quiet[name] = self._quiet[name] + seconds if known and not moved else 0.0
-        self._records[name] = record
-        self._planned[name] = frozenset() if record is None else frozenset(record.planned)
-        if known and moved:
-            self._moved.add(name)
+        before = self._seen.get(name)
+        if before is None:
+            self._seen[name] = _Seen(record)
+            return
+        moved = record is not None and (before.record is None or record.count != before.record.count)
+        self._seen[name] = _Seen(record, 0.0 if moved else before.quiet + seconds, before.has_moved or moved)
 
     def has_moved(self, name: str) -> bool:
         """Return whether the counter of a command was seen to move, and not too long ago."""
-        return name in self._moved and not self.is_dead(name)
+        return self._seen.get(name, _Seen()).has_moved and not self.is_dead(name)
 
     def is_dead(self, name: str) -> bool:
         """Return whether the counter of a command has not moved for the limit."""
-        return self._quiet.get(name, 0.0) >= self.limit
+        return self._seen.get(name, _Seen()).quiet >= self.limit
 
     def is_present(self, name: str) -> bool:
         """Return whether a command is alive; one that has ended has no heartbeat. Raises OSError."""
@@ -116,10 +123,20 @@ class OtherHolders:
 
     def step_of(self, name: str, identity: str) -> TrainingStep:
         """Return how far a command is with a training; step 0 where it has not reported any."""
-        record = self._records.get(name)
+        record = self._seen.get(name, _Seen()).record
         return TrainingStep() if record is None else record.running.get(identity, TrainingStep())
 
     def plans(self, identity: str, name: str | None = None) -> bool:
         """Return whether a command, or any, that is alive has a training before it, or trains it."""
-        planned = tuple(self._planned.items()) if name is None else ((name, self._planned.get(name, frozenset())),)
-        return any(identity in of_one and not self.is_dead(each) for each, of_one in planned)
+        seen = tuple(self._seen.values()) if name is None else (self._seen.get(name, _Seen()),)
+        records = [each.record for each in seen if each.quiet < self.limit]
+        return any(record is not None and identity in record.planned for record in records)
+
+    def remove_dead(self) -> None:
+        """Remove the heartbeats of dead commands, which every later command would read at each look.
+
+        One that was only suspended writes its own again. Raises OSError.
+        """
+        dead = [name for name, seen in tuple(self._seen.items()) if name and seen.quiet >= self.limit]
+        for name in dead:
+            self.objects.remove(f"{HOLDERS}/{name}")

@@ -6,9 +6,11 @@ commands that share a training its lease decides in the same way (see leases/lea
 """
 
 import logging
+import math
+import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestration.leases.lease import Lease, Superseded
@@ -16,6 +18,8 @@ from orchestration.leases.objects import FolderObjects
 
 # Below it a file for each attempt, by its number.
 FENCE = "fence"
+# Between two checks of a lease, as a multiple of what the first of them took: at most 5 % of the time.
+PAUSE_OF_CHECK = 19.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,29 @@ def check_fences(attempt: Attempt | None, lease: Lease | None) -> None:
             check()
         except OSError:
             logging.getLogger(__name__).warning("whether another attempt has begun cannot be read", exc_info=True)
+
+
+@dataclass
+class ReportCheck:
+    """Called at every report: raises Superseded where another attempt, or another command, trains this now.
+
+    The lease may lie in a bucket, and a bucket out of reach is waited for: it is checked so rarely that this takes a
+    small part of the time, whatever the storage.
+    """
+
+    attempt: Attempt | None
+    lease: Lease | None
+    clock: Callable[[], float] = time.monotonic
+    _next: float = field(default=-math.inf, init=False)
+
+    def __call__(self) -> None:
+        check_fences(self.attempt, None)
+        begin = self.clock()
+        if begin < self._next:
+            return
+        check_fences(None, self.lease)
+        end = self.clock()
+        self._next = end + PAUSE_OF_CHECK * (end - begin)
 
 
 def is_replaced(attempt: Attempt | None) -> bool:

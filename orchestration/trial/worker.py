@@ -4,7 +4,6 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from orchestration.trial.failures import (
     no_space_message,
     write_failure,
 )
-from orchestration.trial.fence import check_fences, is_replaced
+from orchestration.trial.fence import ReportCheck, check_fences, is_replaced
 from orchestration.trial.heartbeat import registered
 from orchestration.trial.retries import accumulate_of
 from orchestration.trial.system_metrics import sampled
@@ -100,7 +99,7 @@ def train_worker(values: dict[str, Any]) -> None:
         def make_runtime() -> RayRuntime:
             device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
             size, planned = context.get_world_size(), task.demand.workers
-            return RayRuntime(folder, device, rank, size, planned, heartbeat, partial(check_task, task))
+            return RayRuntime(folder, device, rank, size, planned, heartbeat, ReportCheck(task.attempt, task.lease))
 
         train(task, make_runtime)
 
@@ -110,10 +109,10 @@ def train_here(task: Task) -> None:
     import ray
     from ray import tune
 
-    folder = Path(task.folder)
+    folder, check = Path(task.folder), ReportCheck(task.attempt, task.lease)
 
     def report(record: ProgressRecord) -> None:
-        check_task(task)
+        check()
         files.append_points(folder, record.points)
         tune.report({RECORD: record.to_json()})
 

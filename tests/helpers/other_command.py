@@ -19,6 +19,13 @@ from tests.helpers.experiments.summaries import summary_of
 STORE = "sqlite:///of the sweeps"
 
 
+def save_checkpoint(folder: Path, trial: Trial, step: int) -> Path:
+    """Save a checkpoint of a training whose model is one weight; return its folder."""
+    return checkpoint.save(
+        folder, step=step, config=trial.values, classes=(), model=nn.Linear(1, 1), averages={}, state={}
+    )
+
+
 class OtherCommand:
     """Sweep `first` on host `one`."""
 
@@ -47,15 +54,7 @@ class OtherCommand:
         """Save a checkpoint of a training."""
         folder = self.plan.folder_of(trial)
         files.append_points(folder, [MetricPoint(None, "train/loss", step, 1.5)])
-        return checkpoint.save(
-            folder / "checkpoints",
-            step=step,
-            config=trial.values,
-            classes=(),
-            model=nn.Linear(1, 1),
-            averages={},
-            state={},
-        )
+        return save_checkpoint(folder / "checkpoints", trial, step)
 
     def finish(self, trial: Trial) -> None:
         """End a training with a result."""

@@ -14,6 +14,7 @@ from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
 from orchestration.leases.lease import Lease
 from orchestration.planning.plan import Plan
+from orchestration.planning.reuse import FetchTraining, is_here
 from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.trial.failures import FailureKind, has_failed, is_held_back, is_interrupted
 from orchestration.trial.task import TASK, Task
@@ -23,7 +24,7 @@ class PlanSearcher(Searcher):
     """Suggests the trainings that are needed, and with rounds those of the next one when the round before has ended.
 
     `task` returns what a training's processes are given, from its index, the steps after which it keeps a checkpoint
-    for others, and its lease.
+    for others, and its lease. `fetch` is called with the folder of a training that has ended, before it is read.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class PlanSearcher(Searcher):
         queue: TrainingQueue,
         task: Callable[[int, tuple[int, ...], Lease | None], Task],
         later: LaterRounds | None,
+        fetch: FetchTraining = is_here,
     ) -> None:
         # Without a metric of its own: Tune would look for it in every report.
         super().__init__()
@@ -41,6 +43,7 @@ class PlanSearcher(Searcher):
         self._queue.put(pending)
         self._task = task
         self._later = later
+        self._fetch = fetch
         # Tune's trial -> index of its training.
         self._running: dict[str, int] = {}
         # Identities of trainings of this command that ended without a result.
@@ -88,6 +91,7 @@ class PlanSearcher(Searcher):
         index = self._running.pop(trial_id)
         trial = self._plan.trials[index]
         folder: Path = self._plan.folder_of(trial)
+        self._fetch(folder)
         if has_failed(folder, FailureKind.SUPERSEDED) and not is_held_back(folder):
             # It waits for the other command, and goes on here if that one gives it back.
             self._queue.put_back(index)

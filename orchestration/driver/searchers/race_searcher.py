@@ -14,6 +14,7 @@ from orchestration.experiment.config_checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan
+from orchestration.planning.reuse import FetchTraining, is_here
 from orchestration.planning.search_race import SearchRace
 from orchestration.search.points import MOST_MISSES, SampledPoint, Search, name_of
 from orchestration.search.race import TrainSeed
@@ -29,7 +30,10 @@ AddTraining = Callable[[int], None]
 
 
 class RaceSearcher(Searcher):
-    """Suggests what the race needs next; a training whose result another sweep has is not suggested."""
+    """Suggests what the race needs next; a training whose result another sweep has is not suggested.
+
+    `fetch` is called with the folder of a training that has ended, before it is read.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class RaceSearcher(Searcher):
         pending: Sequence[int],
         task: Callable[[int], Task],
         add: AddTraining,
+        fetch: FetchTraining = is_here,
     ) -> None:
         # Without a metric of its own: Tune would look for it in every report.
         super().__init__()
@@ -46,6 +51,7 @@ class RaceSearcher(Searcher):
         self._pending = list(pending)
         self._task = task
         self._add = add
+        self._fetch = fetch
         # Tune's trial -> index of its training.
         self._running: dict[str, int] = {}
         # Identities of trainings of this command that ended without a result.
@@ -94,6 +100,7 @@ class RaceSearcher(Searcher):
         """Note how a training ended; after one that was stopped for want of hours or space none begins."""
         plan = self._race.plan
         trial = plan.trials[self._running.pop(trial_id)]
+        self._fetch(plan.folder_of(trial))
         if plan.summary_of(trial) is None:
             self._failed.add(trial.identity)
             self._interrupted |= is_interrupted(plan.folder_of(trial))

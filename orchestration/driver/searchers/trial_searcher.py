@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -14,6 +15,7 @@ from orchestration.experiment.config_checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan
+from orchestration.planning.reuse import FetchTraining, is_here
 from orchestration.search.points import MOST_MISSES, SampledPoint, Search, name_of
 from orchestration.search.samplers import METRIC, make_searcher
 from orchestration.search.space import Point, point_keys
@@ -98,13 +100,17 @@ class TrialSearcher(Searcher):
 
 @dataclass(frozen=True)
 class SearchTrials:
-    """The trials of a search whose points follow from results; `task` gives what a training's processes are given."""
+    """The trials of a search whose points follow from results; `task` gives what a training's processes are given.
+
+    `fetch` is called with the folder of a training that has ended, before it is read.
+    """
 
     plan: Plan
     search: Search
     seed: int
     cluster: ClusterConfig
     task: Callable[[int], Task]
+    fetch: FetchTraining = is_here
 
     def searcher(self, pending: Sequence[int]) -> TrialSearcher:
         """Return a searcher for Tune: unfinished trainings first, then new points, drawn from the ended ones."""
@@ -146,6 +152,7 @@ class SearchTrials:
     def result_of(self, config: Mapping[str, Any]) -> float | None:
         """Return the metric of an ended training, None where it failed."""
         task: Task = config[TASK]
+        self.fetch(Path(task.folder))
         return objective_value(self.plan, self.plan.trials[task.index])
 
     def _point(self, trial: Trial) -> Point:

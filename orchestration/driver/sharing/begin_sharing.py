@@ -1,6 +1,5 @@
 """Begin to share trainings with other commands: the heartbeat of this one, looks at the others, and the end of both."""
 
-import logging
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ from orchestration.bucket.output import BucketOutput
 from orchestration.cli.bucket_lock import machine_name
 from orchestration.config.schema import LabConfig
 from orchestration.driver.progress import SweepProgress
-from orchestration.driver.sharing.shared_trainings import SharedTrainings
+from orchestration.driver.sharing.shared_trainings import SharedTrainings, warn_unshared
 from orchestration.driver.watchdogs import repeating
 from orchestration.leases.holders import HEARTBEAT_SECONDS, Holder, OtherHolders, TrainingStep
 from orchestration.leases.objects import FolderObjects, Objects
@@ -57,6 +56,7 @@ def share_trainings(
     finally:
         shared.give_back_all()
         _try(holder.end)
+        _try(others.remove_dead)
 
 
 def _objects(lab: LabConfig, bucket: BucketOutput | None) -> Objects:
@@ -78,8 +78,7 @@ def _is_writable(heartbeat: Callable[[], None]) -> bool:
     try:
         heartbeat()
     except OSError as error:
-        text = "leases cannot be kept (%s): what other sweeps train at the same time may be trained twice"
-        logging.getLogger(__name__).warning(text, error)
+        warn_unshared(error)
         return False
     return True
 

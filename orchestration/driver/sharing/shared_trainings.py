@@ -7,7 +7,8 @@ taken over once it is there, and it is trained here where that command gives it 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,25 +52,30 @@ class Follow:
 
 @dataclass(frozen=True)
 class _Free:
-    """No other command has a training, nor a result of it."""
+    """No other command trains it now."""
 
     state: LeaseState
+    # The result of another command; None where there is none that can be taken over.
+    source: ReuseSource | None = None
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Another command has a result that can be taken over."""
-
-    state: LeaseState
-    source: ReuseSource
+# What a look at a lease shows; without a lease begins what another command trains for another tracking store.
+_Finding = _Free | Follow | Begin
 
 
-@dataclass(frozen=True)
-class _Apart:
-    """Another command trains it for another tracking store, from which nothing is taken over."""
+def warn_unshared(error: OSError) -> None:
+    """Log a warning that this command trains what others may train too."""
+    text = "leases cannot be kept (%s): what other sweeps train at the same time may be trained twice"
+    logging.getLogger(__name__).warning(text, error)
 
 
-_Finding = _Free | _Found | _Apart | Follow
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log any error of a part of a look: with a folder or a store out of reach now the next look may succeed."""
+    try:
+        yield
+    except Exception:
+        logging.getLogger(__name__).debug("the leases of other commands cannot be read", exc_info=True)
 
 
 @dataclass
@@ -110,8 +116,7 @@ class SharedTrainings:
             return self._obtain(trial, self._find(trial) if awaited is None else awaited.finding)
         except OSError as error:
             if not self._warned:
-                text = "leases cannot be kept (%s): what other sweeps train at the same time may be trained twice"
-                logging.getLogger(__name__).warning(text, error)
+                warn_unshared(error)
             self._warned = True
             self._forget(trial)
             return Begin(None)
@@ -120,9 +125,9 @@ class SharedTrainings:
         if isinstance(finding, Follow):
             return self._await(trial, finding, finding)
         self._forget(trial)
-        if isinstance(finding, _Apart):
-            return Begin(None)
-        if isinstance(finding, _Found):
+        if isinstance(finding, Begin):
+            return finding
+        if finding.source is not None:
             summary = self.results.take(trial, finding.source)
             if summary is not None:
                 return Taken(summary, finding.source.trained.sweep)
@@ -164,13 +169,13 @@ class SharedTrainings:
             claim = state.claim
         is_apart = claim.store not in ("", self.store)
         if state.end is None:
-            return _Apart() if is_apart else Follow(claim, self.others.step_of(claim.holder, trial.identity))
+            return Begin(None) if is_apart else Follow(claim, self.others.step_of(claim.holder, trial.identity))
         if is_apart:
             # Or before the output folder was moved.
             return _Free(state)
         result = self.results.find(trial, Path(claim.folder))
         if result.source is not None:
-            return _Found(state, result.source)
+            return _Free(state, result.source)
         if state.end.outcome is Outcome.FINISHED and not (is_own or result.is_useless):
             # The result, or the store's knowledge of it, is on its way for as long as its command lives.
             is_coming = result.is_there or self.others.plans(trial.identity, claim.holder)
@@ -183,17 +188,14 @@ class SharedTrainings:
         """Look at the heartbeats of other commands, and at the trainings that this one waits for."""
         now = time.monotonic()
         seconds, self._looked = now - self._looked, now
-        try:
-            self._look(seconds)
-        except Exception:  # a folder or a store out of reach: the next look may succeed
-            logging.getLogger(__name__).debug("the leases of other commands cannot be read", exc_info=True)
-
-    def _look(self, seconds: float) -> None:
         with self._lock:
-            waiting = [each for each in self._awaited.values() if isinstance(each.finding, Follow)]
-        self.others.look(seconds, {each.finding.claim.holder for each in waiting if isinstance(each.finding, Follow)})
-        for each in waiting:
-            each.finding = self._find(each.trial)
+            followed = [(each, each.finding) for each in self._awaited.values() if isinstance(each.finding, Follow)]
+        with _logged():
+            self.others.look(seconds, {finding.claim.holder for _, finding in followed})
+        for each, _ in followed:
+            # One that cannot be read keeps no other one waiting.
+            with _logged():
+                each.finding = self._find(each.trial)
 
     def is_planned_elsewhere(self, trial: Trial) -> bool:
         """Return whether another command, which is alive, has a training before it."""

@@ -45,6 +45,24 @@ SWEEP = ROOT / "orchestration" / "sweep.py"
 TRAIN = ROOT / "orchestration" / "train.py"
 
 
+def pair_words(steps: int, interval: int, log: int) -> tuple[str, ...]:
+    """A sweep of two trainings, arms none and branch with one seed, which are evaluated at their end alone.
+
+    interval: steps between checkpoints; log: between two points of the loss.
+    """
+    return (
+        "+experiment=ablation_centerness",
+        "experiment.seeds=[0]",
+        "~experiment.arms.from_regression",
+        "~experiment.paper.from_regression",
+        *TINY,
+        f"schedule.steps={steps}",
+        f"schedule.eval_every={steps}",
+        f"schedule.checkpoint_every={interval}",
+        f"schedule.log_every={log}",
+    )
+
+
 def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "HOME": str(folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 

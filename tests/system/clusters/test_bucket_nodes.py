@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.helpers.experiments.sweeps import TINY, loss_steps, training_processes, wait_for
+from tests.helpers.experiments.sweeps import loss_steps, pair_words, training_processes, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.ray_nodes import Nodes, ray_folder
@@ -21,19 +21,7 @@ pytestmark = pytest.mark.slow(minutes=2)
 
 NAME, STEPS, INTERVAL, LOG = "ablation_centerness", 24, 6, 2
 # Two trainings.
-SWEEP = (
-    f"+experiment={NAME}",
-    "experiment.seeds=[0]",
-    "~experiment.arms.from_regression",
-    "~experiment.paper.from_regression",
-    *TINY,
-    f"schedule.steps={STEPS}",
-    f"schedule.eval_every={STEPS}",
-    f"schedule.checkpoint_every={INTERVAL}",
-    f"schedule.log_every={LOG}",
-    f"output={OUTPUT}",
-    "report=false",
-)
+SWEEP = (*pair_words(STEPS, INTERVAL, LOG), f"output={OUTPUT}", "report=false")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.experiments.sweeps import TINY, TRAIN, loss_steps, wait_for
+from tests.helpers.experiments.sweeps import TINY, TRAIN, loss_steps, pair_words, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE, wait_until
@@ -21,19 +21,7 @@ __all__ = ["hosts", "proxy", "server"]
 STEPS, INTERVAL, LOG = 24, 6, 2
 NAME = "ablation_centerness"
 # Two trainings.
-SWEEP = (
-    f"+experiment={NAME}",
-    "experiment.seeds=[0]",
-    "~experiment.arms.from_regression",
-    "~experiment.paper.from_regression",
-    *TINY,
-    f"schedule.steps={STEPS}",
-    f"schedule.eval_every={STEPS}",
-    f"schedule.checkpoint_every={INTERVAL}",
-    f"schedule.log_every={LOG}",
-    "cluster.concurrent=1",
-    f"output={OUTPUT}",
-)
+SWEEP = (*pair_words(STEPS, INTERVAL, LOG), "cluster.concurrent=1", f"output={OUTPUT}")
 
 pytestmark = pytest.mark.slow(minutes=1)
 

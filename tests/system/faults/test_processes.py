@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.experiments.sweeps import (
-    TINY,
     client,
     loss_steps,
+    pair_words,
     points,
     runs,
     start,
@@ -28,18 +28,7 @@ from tests.helpers.processes.waiting import PATIENCE
 
 STEPS, INTERVAL, LOG = 60, 6, 2
 # Two trainings.
-SWEEP = (
-    "+experiment=ablation_centerness",
-    "experiment.seeds=[0]",
-    "~experiment.arms.from_regression",
-    "~experiment.paper.from_regression",
-    *TINY,
-    f"schedule.steps={STEPS}",
-    f"schedule.eval_every={STEPS}",
-    f"schedule.checkpoint_every={INTERVAL}",
-    f"schedule.log_every={LOG}",
-    "report=false",
-)
+SWEEP = (*pair_words(STEPS, INTERVAL, LOG), "report=false")
 NAMES = ("ablation_centerness", "none seed 0", "branch seed 0")
 
 

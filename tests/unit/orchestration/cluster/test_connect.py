@@ -5,7 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,6 +50,24 @@ def test_an_address_is_local_auto_or_host_and_port() -> None:
     message = "cluster.address=lokal: must be local, auto or host:port"
     with pytest.raises(ConfigError, match=message), connected(ClusterConfig(address="lokal"), [], on_workers=False):
         pytest.fail("connected")
+
+
+def test_a_sweep_without_a_training_of_its_own_outlasts_a_warning_of_tune(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning is about the first trial of Tune, which such a sweep has not for as long as others train."""
+    from ray.tune.execution import insufficient_resources_manager as tune
+
+    names = ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S_AUTOSCALER"]
+    for name in names:
+        monkeypatch.setenv(name, connect.ENVIRONMENT[name])
+    hours = count(step=3600)
+    monkeypatch.setattr(tune, "time", SimpleNamespace(monotonic=lambda: float(next(hours))))
+    for here in (False, True):
+        monkeypatch.setattr(tune, "_is_ray_cluster", lambda here=here: here)
+        tune._get_insufficient_resources_warning_threshold.cache_clear()
+        manager = tune._InsufficientResourcesManager()
+        for _ in range(4):
+            manager.on_no_available_trials([])
+    assert next(hours) > 0, "it looks at the time"
 
 
 @pytest.mark.parametrize(("named", "warned"), [("192.0.2.1:6379", True), ("local", False), ("", False), (None, False)])

@@ -94,8 +94,27 @@ def test_a_command_that_ended_is_neither_alive_nor_kept_in_mind(scene: Scene) ->
     scene.look(LOOK)
     scene.holder.end()
     assert not scene.others.is_present("a")
+    scene.heartbeat()
     scene.look(LOOK)
-    assert not scene.others.plans("x")
+    assert scene.others.has_moved("a")
+    scene.holder.end()
+    scene.look(LOOK)
+    assert not scene.others.plans("x") and not scene.others.has_moved("a")
+
+
+def test_heartbeats_of_dead_commands_are_removed_and_no_others(scene: Scene) -> None:
+    alive = Holder(scene.objects, "c", "third", "one")
+    scene.heartbeat()
+    for _ in range(3):
+        alive.heartbeat((), {})
+        scene.look(LIMIT_SECONDS / 2, "a", "gone", "")
+    scene.others.remove_dead()
+    assert scene.objects.names(HOLDERS) == ["c"]
+    assert scene.others.is_dead("a"), "whoever has a lease of it may expire that"
+    # It was suspended.
+    scene.heartbeat()
+    scene.look(LOOK)
+    assert scene.others.plans("x")
 
 
 def test_heartbeats_in_a_folder_are_whole(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fences: of several attempts in one folder the newest alone reports and ends the training."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from fcos.storage.run_folder import MetricPoint, ProgressRecord
 from orchestration.leases.lease import Claim, Lease, LeaseState, Superseded, claim_next, expire, read_state
 from orchestration.trial import files, worker
 from orchestration.trial.failures import FailureKind, has_failed, is_interrupted, read_failure
-from orchestration.trial.fence import begin_fenced, check_fences, is_replaced
+from orchestration.trial.fence import ReportCheck, begin_fenced, check_fences, is_replaced
 from orchestration.trial.task import Task
 from tests.helpers.experiments.summaries import summary_of
 from tests.helpers.experiments.tasks import task_in
@@ -67,6 +68,29 @@ def test_where_fences_cannot_be_read_the_training_goes_on(folder: Path, lease: L
     with pytest.raises(OSError, match="Input/output error"):
         lease.check()
     check_fences(begin_fenced(folder), lease)
+
+
+def test_a_lease_is_checked_at_reports_in_a_small_part_of_the_time(lease: Lease) -> None:
+    """Here a check takes 30 s, as it does with a bucket out of reach."""
+    now, checked = 0.0, list[float]()
+
+    class Slow(MemoryObjects):
+        def read(self, name: str) -> bytes | None:
+            nonlocal now
+            checked.append(now)
+            now += 30.0
+            return super().read(name)
+
+    slow = Slow(lease.objects.content)  # type: ignore[attr-defined]  # those of the fixture are in memory
+    check = ReportCheck(None, replace(lease, objects=slow), clock=lambda: now)
+    while now < 1500.0:
+        check()
+        now += 1.0
+    assert checked == [0.0, 600.0, 1200.0]
+    take_over(lease)
+    now = 1800.0
+    with pytest.raises(Superseded):
+        check()
 
 
 def train(task: Task, monkeypatch: pytest.MonkeyPatch, during: Any = lambda: None) -> None:
@@ -137,7 +161,7 @@ def test_a_worker_reports_no_point_of_a_replaced_attempt(folder: Path, monkeypat
     monkeypatch.setattr(ray.train, "report", reported.append)
     task = task_in(folder, attempt=begin_fenced(folder))
     runtime = worker.RayRuntime(
-        folder, torch.device("cpu"), 0, 2, 2, on_heartbeat=lambda: None, check=lambda: worker.check_task(task)
+        folder, torch.device("cpu"), 0, 2, 2, on_heartbeat=lambda: None, check=ReportCheck(task.attempt, task.lease)
     )
     record = ProgressRecord(1, 10, 0.1, 0, (MetricPoint(None, "train/loss", 1, 2.5),))
     runtime.report(record)

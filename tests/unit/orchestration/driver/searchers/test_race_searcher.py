@@ -1,5 +1,7 @@
 """What Tune is given in a search over several seeds, with made-up results: the same whether or not it was stopped."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,16 @@ class Command:
         pending = [index for index, trial in enumerate(self.plan.trials) if self.plan.summary_of(trial) is None]
         self.added: list[int] = []
         sampler = PointSampler(self.plan, race.search, lab.cluster)
-        self.searcher = RaceSearcher(race, sampler, pending, lambda index: index, self.added.append)  # type: ignore[arg-type, return-value]
+        # Results on another machine, by the folder of the training: they are here only once they are fetched.
+        self.left: dict[Path, Callable[[], None]] = {}
+        self.searcher = RaceSearcher(
+            race,
+            sampler,
+            pending,
+            lambda index: index,
+            self.added.append,
+            self.fetch,  # type: ignore[arg-type, return-value]
+        )
         self.count = 0
 
     def suggest(self) -> Any:
@@ -49,12 +60,15 @@ class Command:
         config = self.searcher.suggest(str(self.count))
         return (str(self.count), self.plan.trials[config[TASK]]) if isinstance(config, dict) else config
 
+    def fetch(self, folder: Path) -> None:
+        self.left.pop(folder, lambda: None)()
+
     def train(self, most: int = 100) -> list[str]:
         """Train one after another until the searcher ends, or so many; return their labels."""
         labels: list[str] = []
         while len(labels) < most and (suggested := self.suggest()) != FINISHED:
             name, trial = suggested
-            finish(self.plan, trial)
+            self.left[self.plan.folder_of(trial)] = partial(finish, self.plan, trial)
             self.searcher.on_trial_complete(name)
             labels.append(trial.label)
         return labels

@@ -1,14 +1,22 @@
 """What Tune asks a search for: unfinished points first, no point twice, a budget that holds, values told."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from fcos.config.parse import parse
 from fcos.errors import ConfigError
+from orchestration.config.schema import ClusterConfig
 from orchestration.config.search import Distribution, StrategyConfig
-from orchestration.driver.searchers.trial_searcher import TrialSearcher
+from orchestration.driver.searchers import trial_searcher
+from orchestration.driver.searchers.trial_searcher import SearchTrials, TrialSearcher
 from orchestration.search.samplers import make_searcher
 from orchestration.search.space import Point
+from orchestration.trial.task import TASK, Task
+from tests.helpers.experiments.tasks import task_in
 
 SPACE = {"x": parse(Distribution, {"choice": ["a", "refused", "c"]})}
 FINISHED = TrialSearcher.FINISHED
@@ -90,3 +98,17 @@ def test_a_training_that_failed_is_reported_as_a_failure() -> None:
 def test_the_searcher_knows_what_earlier_commands_found() -> None:
     _, inner = searching(Results(), left=1, known=[({"x": 0}, 0.5), ({"x": 2}, None)])
     assert results_of(inner) == [(0, "COMPLETE", 0.5), (2, "FAIL", None)]
+
+
+def test_a_result_on_another_machine_is_fetched_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def task(_: int) -> Task:
+        return task_in(tmp_path)
+
+    fetched: list[Path] = []
+    monkeypatch.setattr(trial_searcher, "objective_value", lambda *_: float(len(fetched)))
+    plan: Any = SimpleNamespace(trials=[None])
+    trials = SearchTrials(plan, plan, 0, ClusterConfig(), task, fetched.append)
+    assert trials.result_of({TASK: task(0)}) == 1.0
+    assert fetched == [tmp_path]

@@ -1,65 +1,17 @@
 """Trainings that two commands have: one trains, the other follows, takes the result, or takes the training over."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestration.driver.events import TrialEvent, TrialFailed, TrialFinished, TrialStopped
-from orchestration.driver.searchers.plan_searcher import PlanSearcher
-from orchestration.driver.searchers.training_queue import TrainingQueue
-from orchestration.driver.sharing.shared_trainings import Begin, Follow, SharedTrainings, Taken
-from orchestration.experiment.trials import Trial
-from orchestration.leases.holders import LIMIT_SECONDS, OtherHolders, TrainingStep
-from orchestration.leases.lease import Lease, LeaseState, Outcome, Superseded, expire, read_state
-from orchestration.planning.repeats.other_results import OtherResults
+from orchestration.driver.sharing.shared_trainings import Begin, Follow, Taken
+from orchestration.leases.holders import TrainingStep
+from orchestration.leases.lease import Outcome, Superseded, read_state
 from orchestration.trial import files
-from orchestration.trial.failures import write_failure
-from orchestration.trial.task import TASK
-from tests.helpers.experiments.composed import composed_into, plan_of
-from tests.helpers.experiments.stored_runs import StoredRuns
 from tests.helpers.experiments.summaries import summary_of
-from tests.helpers.memory_objects import MemoryObjects
 from tests.helpers.other_command import STORE, OtherCommand
-
-EXPERIMENT = "+experiment=ablation_centerness"
-
-
-class Scene:
-    """Sweep `second`, which begins to share its trainings while sweep `first` has some of them."""
-
-    def __init__(self, output: Path, experiment: str = EXPERIMENT) -> None:
-        self.objects, self.history = MemoryObjects(), StoredRuns()
-        words = (experiment, "experiment.seeds=[0]")
-        self.first = OtherCommand(self.objects, plan_of(output, *words, "name=first"))
-        lab = composed_into(output, *words, "name=second")
-        self.plan = plan_of(output, *words, "name=second")
-        self.results = OtherResults(lab, self.plan, self.history)
-        self.shared = self.share("b")
-        self.shared.look()
-
-    def share(self, name: str) -> SharedTrainings:
-        return SharedTrainings(self.plan, self.objects, OtherHolders(self.objects, name), self.results, STORE, "two")
-
-    @property
-    def trial(self) -> Trial:
-        """The training of arms none and from_regression, which both sweeps have."""
-        return self.plan.trials[0]
-
-    def look_for_long(self, command: SharedTrainings | None = None) -> None:
-        """Look for so long that a counter that stands still is that of a dead command."""
-        shared = command or self.shared
-        holders = {read_state(self.objects, trial.identity).claim.holder for trial in self.plan.trials}
-        for _ in range(int(LIMIT_SECONDS)):
-            shared.others.look(1.01, holders)
-        shared.look()
-
-    def store(self) -> None:
-        """Let the store have the runs of the first sweep's training, as it has them from the beginning on."""
-        self.history._runs = tuple(self.first.runs(self.trial))
-
-    def lease(self) -> LeaseState:
-        return read_state(self.objects, self.trial.identity)
+from tests.helpers.two_sweeps import Scene
 
 
 @pytest.fixture
@@ -219,6 +171,18 @@ def test_where_leases_cannot_be_read_the_training_begins_without_one(
     scene.shared.look()
 
 
+def test_a_lease_that_cannot_be_read_keeps_no_other_one_waiting(scene: Scene) -> None:
+    """The looks at all of them are made one after the other."""
+    leases = [scene.first.claim(trial) for trial in scene.plan.trials]
+    assert all(isinstance(scene.shared.obtain(trial), Follow) for trial in scene.plan.trials)
+    for lease in leases:
+        lease.give_back(Outcome.STOPPED)
+    scene.objects.broken = {scene.plan.trials[0].identity}
+    scene.shared.look()
+    assert isinstance(scene.shared.obtain(scene.plan.trials[1]), Begin)
+    assert isinstance(scene.shared.obtain(scene.plan.trials[0]), Follow), "nothing new is known of it"
+
+
 @pytest.mark.parametrize("event", [TrialFinished, TrialFailed, TrialStopped])
 def test_leases_are_given_back_with_the_end_of_their_trainings(scene: Scene, event: type) -> None:
     trial = scene.trial
@@ -241,102 +205,3 @@ def test_all_leases_are_given_back_at_the_end_of_a_command(scene: Scene) -> None
     scene.shared.give_back_all()
     states = [read_state(scene.objects, trial.identity) for trial in scene.plan.trials]
     assert [state.end.outcome if state.end else None for state in states] == [Outcome.STOPPED, Outcome.STOPPED]
-
-
-class Driver:
-    """The searcher of the second sweep, with the events of trainings that the first one has."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.events: list[object] = []
-        self.leases: dict[int, Lease | None] = {}
-        self.plan = scene.plan
-        queue = TrainingQueue(scene.plan, {}, scene.shared, self.events.append)
-        self.searcher = PlanSearcher(scene.plan, range(len(scene.plan.trials)), queue, self.task, None)
-
-    def task(self, index: int, _: tuple[int, ...], lease: Lease | None) -> Any:
-        self.leases[index] = lease
-        return index
-
-    def suggest(self, name: str) -> Any:
-        """Return the index of the next training, or what else is suggested."""
-        suggested = self.searcher.suggest(name)
-        return suggested[TASK] if isinstance(suggested, dict) else suggested
-
-    def finish(self, name: str, index: int) -> None:
-        trial = self.plan.trials[index]
-        metrics: dict[str, dict[str, float]] = {arm: {} for arm in trial.arms}
-        files.write_summary(self.plan.folder_of(trial), trial.identity, summary_of(metrics))
-        self.searcher.on_trial_complete(name)
-
-    def names(self) -> list[str]:
-        return [type(event).__name__ for event in self.events]
-
-
-def test_what_is_shared_comes_after_what_is_not(scene: Scene) -> None:
-    """Both have the training of two arms; the one of arm branch is of the second sweep alone."""
-    scene.first.holder.heartbeat([scene.trial.identity], {})
-    scene.shared.look()
-    driver = Driver(scene)
-    assert (driver.suggest("a"), driver.suggest("b")) == (1, 0)
-    assert [lease.identity for lease in driver.leases.values() if lease] == [
-        scene.plan.trials[index].identity for index in (1, 0)
-    ]
-
-
-def test_a_sweep_ends_with_what_it_trained_and_what_it_took(scene: Scene) -> None:
-    scene.first.claim(scene.trial)
-    scene.store()
-    driver = Driver(scene)
-    assert (driver.suggest("a"), driver.suggest("b")) == (1, None)
-    driver.finish("a", 1)
-    assert driver.suggest("b") is None, "it waits although nothing runs here"
-    scene.first.heartbeat(step=20)
-    scene.shared.look()
-    assert driver.suggest("b") is None
-    scene.first.finish(scene.trial)
-    scene.shared.look()
-    assert driver.suggest("b") == PlanSearcher.FINISHED
-    assert driver.names() == ["TrialFollowed", "TrialFollowed", "TrialReused"]
-    assert [getattr(event, "step", None) for event in driver.events] == [0, 20, None]
-
-
-def test_a_training_that_was_taken_over_waits_for_the_result(scene: Scene) -> None:
-    driver = Driver(scene)
-    assert driver.suggest("a") == 0
-    lease = driver.leases[0]
-    assert lease is not None
-    # The first sweep has seen no heartbeat of the second one for long.
-    expire(scene.objects, lease.identity, scene.lease(), "a")
-    scene.first.claim(scene.trial)
-    scene.store()
-    with pytest.raises(Superseded) as raised:
-        lease.check()
-    write_failure(scene.plan.folder_of(scene.trial), raised.value, retryable=False)
-    scene.shared.handle(TrialStopped(0, scene.trial, str(raised.value), begun=True))
-    driver.searcher.on_trial_complete("a")
-    assert (driver.suggest("b"), driver.suggest("c")) == (1, None)
-    scene.first.finish(scene.trial)
-    scene.shared.look()
-    assert driver.suggest("c") is None, "the other one still runs"
-    assert scene.plan.summary_of(scene.trial) is not None
-    assert driver.names()[-1] == "TrialReused"
-
-
-def test_trainings_that_would_begin_from_one_that_is_trained_elsewhere_do_not_wait_for_it(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, "+experiment=ablation_decay")
-    scene.first.claim(scene.plan.trials[1])
-    driver = Driver(scene)
-    assert (driver.suggest("a"), driver.suggest("b")) == (0, None), "all others begin from it, one after the other"
-    driver.finish("a", 0)
-    assert driver.suggest("b") is None and driver.names() == ["TrialFollowed"]
-    assert driver.suggest("b") == 2
-    assert driver.suggest("c") is None, "the last one begins from a checkpoint of this one instead"
-
-
-def test_a_budget_that_is_used_up_ends_the_wait(scene: Scene) -> None:
-    scene.first.claim(scene.trial)
-    driver = Driver(scene)
-    assert (driver.suggest("a"), driver.suggest("b")) == (1, None)
-    files.hold_back(scene.plan.folder)
-    assert driver.suggest("b") == 0, "its process returns at once"
-    assert driver.leases[0] is None

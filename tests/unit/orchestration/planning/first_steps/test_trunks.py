@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import nn
 
 from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import ATTEMPTS, FORKS
-from fcos.training import checkpoint
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import explain
@@ -21,6 +19,7 @@ from orchestration.tracking.history import PastRun
 from orchestration.trial import files
 from tests.helpers.experiments.composed import composed_into
 from tests.helpers.experiments.stored_runs import StoredRuns
+from tests.helpers.other_command import save_checkpoint
 
 STEP = ("schedule.decay=step", "schedule.milestones=[600,800]")
 
@@ -33,15 +32,7 @@ def trained_run(folder: Path, trial: Trial, steps: dict[int, str]) -> PastRun:
     """A run with checkpoints at some steps, each in a folder of its own kind."""
     files.begin_training(folder)
     for step, name in steps.items():
-        checkpoint.save(
-            folder / name,
-            step=step,
-            config=trial.values,
-            classes=(),
-            model=nn.Linear(1, 1),
-            averages={},
-            state={},
-        )
+        save_checkpoint(folder / name, trial, step)
     tags = {
         "fcos.trunk": trial.trunk,
         "fcos.train_identity": trial.identity,
