@@ -12,7 +12,7 @@ from orchestration.cli.status_records import BestRow, BudgetRecord, WorkerRow
 STATUS = "status.json"
 # Rises when a field changes its meaning or goes away.
 STATUS_VERSION: Final = 1
-# Between two records of a driver while its trainings run.
+# Between two records of a driver.
 WRITE_SECONDS = 2.0
 
 # starting: until the first training may begin. ending: the report is written, the store takes what is left.
