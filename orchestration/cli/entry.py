@@ -19,8 +19,8 @@ OK, TRAINING_FAILED, USER_ERROR, FOLDER_IN_USE, STOPPED = 0, 1, 2, 3, 4
 # A command, with its arguments and the stream of its events.
 Main = Callable[[Sequence[str], "EventStream"], int]
 HelpText = Callable[[Sequence[str]], str]
-# What --json makes of a command: lines that end with the result, one object (of commands that only read), or nothing, as
-# there is no such option.
+# What --json makes of a command: lines that end with the result, one object (of a command that only reads), or nothing,
+# as there is no such option.
 Json = Literal["lines", "object", "none"]
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.storage.events import Number
 from fcos.storage.files import write_atomically
-from orchestration.cli.status_records import BestRow, BudgetRecord, WorkerRow
+from orchestration.cli.status_records import BestRow, BudgetRecord, DriverState, WorkerRow
 
 STATUS = "status.json"
 # Rises when a field changes its meaning or goes away.
@@ -34,7 +34,7 @@ class TrainingRecord(Record):
     label: str
     arms: tuple[str, ...]
     seed: int | None
-    state: Literal["later", "waiting", "followed", "running", "finished", "failed", "kept", "stopped"]
+    state: DriverState
     unit: Literal["step", "image"]
     step: int
     total_steps: int | None
