@@ -6,12 +6,12 @@ from pathlib import Path
 
 from fcos.errors import ConfigError, Mistake, suggest
 from fcos.storage.files import reason_of
+from fcos.storage.store_conventions import Artifact
 from orchestration.cli.lock import LOCK
-from orchestration.monitor.record import STATUS
-from orchestration.monitor.stored_plan import PLAN
+from orchestration.experiment.training_folder import STATUS
 
 # Of which one is there from the first moment of a sweep on.
-MARKS = (PLAN, STATUS, LOCK)
+MARKS = (Artifact.PLAN, STATUS, LOCK)
 # Folders of the output that hold no sweep and that commands of this project make.
 OTHERS = ("mlartifacts", "lr_range")
 PAPERS = "paper_"

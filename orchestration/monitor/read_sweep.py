@@ -9,11 +9,10 @@ from fcos.storage.files import reason_of
 from orchestration.cli.entry import OK, TRAINING_FAILED
 from orchestration.cli.lock import read_owner
 from orchestration.cli.status_records import SweepRow, SweepState, SweepStatusEvent, TrainingRow, TrainingState
-from orchestration.experiment.training_folder import short_identity
+from orchestration.experiment.training_folder import TRIALS, short_identity
 from orchestration.monitor.liveness import FRESH_SECONDS, Driver, Sign, belongs_to, find_sign, ignore, watch_unsure
 from orchestration.monitor.record import StatusRecord, TrainingRecord, read_status
 from orchestration.monitor.stored_plan import (
-    TRIALS,
     list_trainings,
     read_listed_plan,
     reason_of_failure,

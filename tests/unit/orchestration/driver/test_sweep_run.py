@@ -17,7 +17,8 @@ from orchestration.cli.console import Output
 from orchestration.cli.event_stream import EventStream
 from orchestration.driver import sweep_run
 from orchestration.driver.sweep_run import SweepRun
-from orchestration.monitor.record import STATUS, StatusRecord
+from orchestration.experiment.training_folder import STATUS
+from orchestration.monitor.record import StatusRecord
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared

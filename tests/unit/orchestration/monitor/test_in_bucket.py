@@ -16,10 +16,11 @@ from orchestration.bucket.generations import Holder, create
 from orchestration.bucket.output import SWEEP_FILES, BucketOutput
 from orchestration.cli.event_stream import EventStream
 from orchestration.cli.lock import lock_folder
+from orchestration.experiment.training_folder import STATUS
 from orchestration.monitor import in_bucket
 from orchestration.monitor.in_bucket import BucketSweeps
 from orchestration.monitor.read_sweep import settle
-from orchestration.monitor.record import STATUS, StatusRecord, write_status
+from orchestration.monitor.record import StatusRecord, write_status
 from orchestration.status import main, read_all, read_one
 from tests.helpers.bucket_runs import memory_bucket
 from tests.helpers.status_folders import make_folder, record

@@ -13,8 +13,8 @@ import pytest
 from fcos.installation import ROOT
 from fcos.storage.run_folder import FAILURE, POINTS
 from orchestration.cli.status_records import SweepStatusEvent
+from orchestration.experiment.training_folder import STATUS
 from orchestration.monitor.read_sweep import describe, read_folder, settle
-from orchestration.monitor.record import STATUS
 from orchestration.monitor.stored_plan import TAIL_BYTES, read_last_loss
 from orchestration.trial.failures import Stalled, write_failure
 from orchestration.trial.files import write_summary

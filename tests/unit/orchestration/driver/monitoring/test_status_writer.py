@@ -20,7 +20,8 @@ from orchestration.driver.events import (
 from orchestration.driver.monitoring import status_writer
 from orchestration.driver.monitoring.status_writer import StatusWriter
 from orchestration.driver.progress import SweepProgress
-from orchestration.monitor.record import STATUS, StatusRecord, TrainingRecord, read_status
+from orchestration.experiment.training_folder import STATUS
+from orchestration.monitor.record import StatusRecord, TrainingRecord, read_status
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.failures import Stalled, write_failure
 from orchestration.trial.heartbeat import registered
