@@ -124,6 +124,6 @@ def test_what_others_wrote_is_no_command_to_a_terminal(terminal: bool) -> None:
     assert text.count("?]0;title??31m") == 4 and "\x9b" not in text and "\x1b" not in text
 
 
-def test_names_are_shown_as_they_are() -> None:
+def test_names_with_markup_of_rich_are_shown_as_they_are() -> None:
     assert "[red]arm" in shown(status(row(label="[red]arm")), terminal=True)
     assert "[red]arm" in shown(status(row(label="[red]arm")), terminal=False)

@@ -88,7 +88,7 @@ def test_no_error_of_ray_ends_a_sweep(taken: Taken, monkeypatch: pytest.MonkeyPa
     assert taken.set == {}
 
 
-def test_names_are_those_of_prometheus() -> None:
+def test_exported_names_have_rays_prefix_and_counters_their_suffix() -> None:
     assert len({each.exported for each in METRICS}) == len(METRICS)
     assert all(each.exported.startswith("ray_fcos_") for each in METRICS)
     counters = {each.exported for each in METRICS if each.is_counter}
