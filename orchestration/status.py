@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from orchestration.cli.status_records import SweepsEvent, SweepStatusEvent
 
 EPILOG = """
-It reads the output folder alone, from any machine that sees it: neither Ray nor the tracking store, and nothing is
-changed. --json prints an object a reading, see docs/events.schema.json.
+It reads the output folder or bucket alone, from any machine that sees it: neither Ray nor the tracking store, and
+nothing is changed there. --json prints an object a reading, see docs/events.schema.json.
 
   python orchestration/status.py                               all sweeps of outputs/
   python orchestration/status.py ablation_centerness --follow  its trainings, drawn anew until it ends
@@ -111,22 +111,20 @@ def read_all(output: "Path", refresh: "Callable[[Sequence[Path]], None] | None" 
     return SweepsEvent(output=str(output), sweeps=tuple(rows), notes=found.notes)
 
 
-def read_one(folder: "Path") -> "SweepStatusEvent":
+def read_one(folder: "Path", refresh: "Callable[[Sequence[Path]], None] | None" = None) -> "SweepStatusEvent":
     """Return how far a sweep and its trainings are."""
     import time
 
+    from orchestration.monitor.liveness import ignore
     from orchestration.monitor.read_sweep import settle
 
-    (event,) = settle((folder,), time.time)
+    (event,) = settle((folder,), time.time, refresh or ignore)
     return event
 
 
 def in_bucket(address: str, name: str | None) -> "Callable[[], SweepsEvent | SweepStatusEvent]":
     """Return the function that reads all sweeps of a bucket, or one; raises ConfigError."""
-    import time
-
     from orchestration.monitor.in_bucket import BucketSweeps
-    from orchestration.monitor.read_sweep import settle
 
     sweeps = BucketSweeps.open(address)
     folder = None if name is None else sweeps.find(name)
@@ -134,10 +132,9 @@ def in_bucket(address: str, name: str | None) -> "Callable[[], SweepsEvent | Swe
     def read() -> "SweepsEvent | SweepStatusEvent":
         if folder is None:
             sweeps.fetch_all()
-            return read_all(sweeps.folder, sweeps.refresh)
+            return read_all(sweeps.folder, sweeps.refresh).model_copy(update={"output": address})
         sweeps.refresh([folder])
-        (event,) = settle((folder,), time.time, sweeps.refresh)
-        return event
+        return read_one(folder, sweeps.refresh)
 
     return read
 

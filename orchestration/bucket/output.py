@@ -23,14 +23,11 @@ from fcos.storage.files import write_atomically
 from fcos.storage.run_folder import NOTES, STOP, SUMMARY, TRAINING_ID, RunSummary
 from fcos.storage.store_conventions import Artifact
 from orchestration.bucket.generations import Fence
-from orchestration.experiment.training_folder import short_identity
+from orchestration.experiment.training_folder import STATUS, TRIALS, short_identity
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-TRIALS: Final = "trials"
-# How far a command is, as orchestration/monitor/record.py names it.
-STATUS: Final = "status.json"
 # Of a sweep's own folder, in the order in which they are written.
 SWEEP_FILES: Final = ("spent.json", NOTES, Artifact.PLAN_HISTORY, Artifact.PLAN, STATUS)
 # Trainings whose files are fetched or uploaded at once.

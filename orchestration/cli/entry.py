@@ -19,7 +19,8 @@ OK, TRAINING_FAILED, USER_ERROR, FOLDER_IN_USE, STOPPED = 0, 1, 2, 3, 4
 # A command, with its arguments and the stream of its events.
 Main = Callable[[Sequence[str], "EventStream"], int]
 HelpText = Callable[[Sequence[str]], str]
-# What --json makes of a command: lines that end with the result, one object, or nothing, as there is no such option.
+# What --json makes of a command: lines that end with the result, one object (of a command that only reads), or nothing,
+# as there is no such option.
 Json = Literal["lines", "object", "none"]
 
 
@@ -42,12 +43,12 @@ def run_entry(arguments: Sequence[str], main: Main, help_text: HelpText, *, json
     try:
         if len(words) < len(arguments) and not _prints_text(words):
             with open_stream() as stream:
-                return _run_for_programs(words, main, stream, ends_with_result=json == "lines")
-        code = _run(words, main, help_text, SILENT)
+                return _run_for_programs(words, main, stream, json)
+        code = _run(words, main, help_text, SILENT, json)
         with _detect_closed_output():
             flush_output()
     except OutputClosed:
-        return exit_code_of_closed_output("stopped: standard output was closed; the same command goes on")
+        return exit_code_of_closed_output(f"stopped: standard output was closed{_advice(json)}")
     return code
 
 
@@ -63,13 +64,18 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
     return any(argument in ("-h", "--help") for argument in arguments)
 
 
-def _run_for_programs(arguments: Sequence[str], main: Main, stream: "EventStream", *, ends_with_result: bool) -> int:
+def _advice(json: Json, where: str = "") -> str:
+    """Return what a command that is stopped has left to do; one that only reads has nothing."""
+    return "" if json == "object" else f"; the same command goes on{where}"
+
+
+def _run_for_programs(arguments: Sequence[str], main: Main, stream: "EventStream", json: Json) -> int:
     """Run a command whose output is events; the last one is the result, also where an error of our own ends it."""
     from orchestration.cli.event_records import result_of
 
-    code = TRAINING_FAILED
+    code, ends_with_result = TRAINING_FAILED, json == "lines"
     try:
-        code = _run(arguments, main, lambda _: "", stream)
+        code = _run(arguments, main, lambda _: "", stream, json)
     except OutputClosed:
         ends_with_result = False
         raise
@@ -79,7 +85,7 @@ def _run_for_programs(arguments: Sequence[str], main: Main, stream: "EventStream
     return code
 
 
-def _run(arguments: Sequence[str], main: Main, help_text: HelpText, stream: "EventStream") -> int:
+def _run(arguments: Sequence[str], main: Main, help_text: HelpText, stream: "EventStream", json: Json) -> int:
     from fcos.errors import ConfigError, Transient
     from orchestration.cli.lock import FolderInUse
 
@@ -97,7 +103,7 @@ def _run(arguments: Sequence[str], main: Main, help_text: HelpText, stream: "Eve
     except OutputClosed:
         raise
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoints", file=sys.stderr)
+        print(f"stopped{_advice(json, ' from the last checkpoints')}", file=sys.stderr)
         return 128 + (caught[0] if caught else signal.SIGINT)
 
 

@@ -15,7 +15,7 @@ from fcos.errors import ConfigError
 from orchestration.trial.processes import is_alive, start_time
 
 LOCK = "lock"
-# In the local folder of a sweep in a bucket: who has its lock there.
+# In the local folder of a sweep in a bucket: who has its lock there; empty while it is free.
 OWNER_IN_BUCKET = "lock_in_bucket"
 OWNER_SECONDS = 1.0
 
@@ -30,6 +30,8 @@ class LockOwner:
     since: str
     # See processes.start_time; 0 in locks by older versions.
     begin: float = 0.0
+    # Heartbeats of a lock in a bucket so far.
+    counter: int = 0
 
     @property
     def is_here(self) -> bool:
@@ -42,14 +44,27 @@ class LockOwner:
         return is_alive(self.pid, self.begin) if self.begin else start_time(self.pid) > 0
 
 
-def read_owner(folder: Path, name: str = LOCK) -> LockOwner | None:
+def read_owner(folder: Path) -> LockOwner | None:
     """Return the process that a folder's lock names; None where no command works there.
+
+    In the local folder of a sweep in a bucket it is a process of this machine that is there, else the one that has the
+    lock in the bucket: one that was killed here leaves its name, and another machine may have gone on since.
 
     Raises OSError for a lock that cannot be read; one that is just being written names none.
     """
+    owner = _read_owner(folder / LOCK)
+    if not (folder / OWNER_IN_BUCKET).exists() or (owner is not None and owner.is_here and owner.exists):
+        return owner
+    return _read_owner(folder / OWNER_IN_BUCKET)
+
+
+def _read_owner(path: Path) -> LockOwner | None:
     try:
-        owner = json.loads((folder / name).read_text())
-        return LockOwner(int(owner["pid"]), str(owner["host"]), str(owner["since"]), float(owner.get("begin", 0)))
+        owner = json.loads(path.read_text())
+        return LockOwner(
+            int(owner["pid"]), str(owner["host"]), str(owner["since"]), float(owner.get("begin", 0)),
+            int(owner.get("counter", 0)),
+        )  # fmt: skip
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -101,9 +116,9 @@ def _acquire(file: TextIO, folder: Path) -> str | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return None
         with suppress(OSError):
-            owner = read_owner(folder)
+            owner = _read_owner(folder / LOCK)
             # A process of this machine that no longer exists was the previous owner.
-            if owner is not None and (not owner.is_here or start_time(owner.pid)):
+            if owner is not None and (not owner.is_here or owner.exists):
                 return f"process {owner.pid} on {owner.host} since {owner.since}"
         time.sleep(0.01)
     return "another process"

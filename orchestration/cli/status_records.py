@@ -8,10 +8,11 @@ from fcos.storage.events import EventRecord, Number, Part
 
 # dead: its driver is gone without a word. stopped: it ended before all was trained, and the same command goes on.
 SweepState = Literal["planning", "running", "finished", "stopped", "dead"]
-# interrupted: it ran when the driver died. later: of a round of seeds that has not begun.
-TrainingState = Literal[
-    "later", "waiting", "followed", "running", "finished", "kept", "failed", "stopped", "interrupted"
-]
+# As the driver has it. later: of a round of seeds that has not begun. followed: another command trains it now. kept: an
+# earlier command finished it, or another sweep. stopped: it ended before its last step, by a limit or by the user.
+DriverState = Literal["later", "waiting", "followed", "running", "finished", "kept", "failed", "stopped"]
+# interrupted: it ran when the driver died.
+TrainingState = Literal[DriverState, "interrupted"]
 
 
 class BudgetRecord(Part):
@@ -57,8 +58,10 @@ class WorkerRow(Part):
 class TrainingRow(Part):
     """How far a training is.
 
-    seconds: since it began in this command, or how long it took. silent_seconds: since it reported progress or gave a
-    heartbeat. attempt: of this command. reason: of the last failure. values: of the metric of `best`, by arm.
+    state: later is of a round of seeds that has not begun; followed is trained by another command now; kept was
+    finished by an earlier command or taken from another sweep; interrupted ran when the driver died. seconds: since it
+    began in this command, or how long it took. silent_seconds: since it reported progress or gave a heartbeat. attempt:
+    of this command. reason: of the last failure. values: of the metric of `best`, by arm.
     """
 
     index: int
@@ -82,7 +85,7 @@ class TrainingRow(Part):
 
 
 class BestRow(Part):
-    """The best value of a metric that any evaluation has shown so far; it chooses nothing."""
+    """The best value of a metric among all evaluations so far, for information: results are in the sweep's report."""
 
     metric: str
     arm: str

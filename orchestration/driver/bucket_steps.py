@@ -142,7 +142,7 @@ class BucketSteps:
         return not self._problems
 
     def leave(self) -> None:
-        """Upload the plan and the hours used at an end that does not wait."""
+        """Upload the plan, the hours used and the record of the command at an end that does not wait."""
         if self.output is not None:
             self.output.hasten()
             self._push_quietly()

@@ -9,8 +9,9 @@ from fcos.metrics import Mode, better_end
 from fcos.storage.checkpoint_folder import folder_of, steps_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, REUSED
 from orchestration.config.schema import LabConfig
+from orchestration.experiment.training_folder import TRIALS
 from orchestration.experiment.trials import Trial
-from orchestration.planning.plan import TRIALS, Plan
+from orchestration.planning.plan import Plan
 from orchestration.trial import files
 
 

@@ -104,7 +104,11 @@ class SweepRun:
 
         However it ends, no run of this plan is left RUNNING.
         """
-        return self._monitor.watch(partial(self._run, report))
+        try:
+            return self._monitor.watch(partial(self._run, report))
+        finally:
+            # The record of the end is written after all else.
+            self._bucket.leave()
 
     def _run(self, report: ReportProcess | None) -> int:
         try:

@@ -1,16 +1,17 @@
 """Find the sweeps of an output folder, and the one that a name means."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fcos.errors import ConfigError, Mistake, suggest
 from fcos.storage.files import reason_of
+from fcos.storage.store_conventions import Artifact
 from orchestration.cli.lock import LOCK
-from orchestration.monitor.record import STATUS
-from orchestration.monitor.stored_plan import PLAN
+from orchestration.experiment.training_folder import STATUS
 
 # Of which one is there from the first moment of a sweep on.
-MARKS = (PLAN, STATUS, LOCK)
+MARKS = (Artifact.PLAN, STATUS, LOCK)
 # Folders of the output that hold no sweep and that commands of this project make.
 OTHERS = ("mlartifacts", "lr_range")
 PAPERS = "paper_"
@@ -68,10 +69,15 @@ def find_sweep(output: Path, name: str) -> Path:
             raise ConfigError(
                 Mistake(f"its folder cannot be read ({reason_of(error)})", "NAME", name, hint="have its owner open it")
             ) from None
-    names = [folder.name for folder in find_sweeps(output).folders]
+    raise no_such_sweep(name, find_sweeps(output).folders, output)
+
+
+def no_such_sweep(name: str, folders: Sequence[Path], output: object) -> ConfigError:
+    """Return the error for a name that none of the folders of an output has, with near matches."""
+    names = [folder.name for folder in folders]
     there = f"{output} has {', '.join(names[:MOST_NAMES])}" if names else f"{output} has none"
     hint = suggest(name, names) or f"{there}; --output=FOLDER looks elsewhere"
-    raise ConfigError(Mistake("there is no such sweep", "NAME", name, hint=hint))
+    return ConfigError(Mistake("there is no such sweep", "NAME", name, hint=hint))
 
 
 def is_sweep(folder: Path) -> bool:

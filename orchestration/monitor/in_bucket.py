@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fcos.storage.bucket.run_files import read_file
+from fcos.storage.files import write_atomically
+from fcos.storage.store_conventions import Artifact
 from orchestration.bucket.generations import read_newest
 from orchestration.bucket.output import SIDE_BY_SIDE, BucketOutput, as_config_error, open_output
 from orchestration.cli.lock import OWNER_IN_BUCKET, LockOwner
-from orchestration.monitor.find_sweeps import find_sweep
-from orchestration.monitor.record import STATUS
-from orchestration.monitor.stored_plan import PLAN
+from orchestration.experiment.training_folder import STATUS
+from orchestration.monitor.find_sweeps import find_sweeps, is_sweep, no_such_sweep
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,17 @@ class BucketSweeps:
 
         Raises ConfigError with near matches for one that is not there.
         """
+        folder = self.folder / name
+        # A name, and no path; listings may lag behind.
+        if folder.name == name and not name.startswith("."):
+            self.output.pull(name)
+            if folder.is_dir() and is_sweep(folder):
+                return folder
         self.fetch_all()
-        folder = find_sweep(self.folder, name)
-        self.output.pull(folder.name)
-        return folder
+        raise no_such_sweep(name, find_sweeps(self.folder).folders, self.output.address)
 
     def refresh(self, folders: Sequence[Path]) -> None:
-        """Fetch the records of some sweeps again; raises ConfigError."""
+        """Fetch records and locks of some sweeps again; raises ConfigError."""
         with as_config_error(self.output.address):
             self._fetch([folder.name for folder in folders])
 
@@ -58,10 +64,17 @@ class BucketSweeps:
         if name.startswith("."):
             # Leases and the like.
             return
-        self.output.fetch_files(name, (PLAN, STATUS))
+        folder = self.folder / name
+        self.output.fetch_files(name, (STATUS,))
+        if not (folder / STATUS).exists():
+            # Its trainings are those of the plan until there is a record.
+            self.output.fetch_files(name, (Artifact.PLAN,))
+        if not folder.is_dir():
+            return
         _, holder = read_newest(self.output.sweep(name))
-        path = self.folder / name / OWNER_IN_BUCKET
-        if holder is None or holder.released:
-            path.unlink(missing_ok=True)
-        elif path.parent.is_dir():
-            path.write_text(json.dumps(asdict(LockOwner(holder.pid, holder.host, holder.since, holder.begin))))
+        owner = b""
+        if holder is not None and not holder.released:
+            values = LockOwner(holder.pid, holder.host, holder.since, holder.begin, holder.counter)
+            owner = json.dumps(asdict(values)).encode()
+        if read_file(folder / OWNER_IN_BUCKET) != owner:
+            write_atomically(folder / OWNER_IN_BUCKET, owner)

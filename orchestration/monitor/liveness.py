@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from orchestration.cli.lock import LockOwner
+from orchestration.cli.lock import LockOwner, read_owner
 from orchestration.monitor.record import WRITE_SECONDS, StatusRecord, read_status
 
 # A record of another machine that is younger counts as a sign of life; clocks of a cluster agree to a second or so.
 FRESH_SECONDS = 20.0
 # No clock is wrong by that much: a record that is older is of a driver that is gone, whatever its machine.
 STALE_SECONDS = 3600.0
-# How long a record of another machine is watched for a change where its time does not show whether it is alive.
+# How long a record of another machine is watched for a change where its time does not show whether it is alive; and two
+# heartbeats of a lock in a bucket.
 WATCH_SECONDS = 5 * WRITE_SECONDS
 POLL_SECONDS = 0.5
 
@@ -60,9 +61,11 @@ def watch_unsure(
     sleep: Callable[[float], None] = time.sleep,
     refresh: Callable[[Sequence[Path]], None] = ignore,
 ) -> list[Sign]:
-    """Return the signs, those that are unsure decided by whether their records change within some seconds.
+    """Return the signs, those that are unsure decided by whether record or heartbeat changes within some seconds.
 
     Neither clocks nor times of files count for it, which may be another machine's.
+
+    refresh: called with the folders that are about to be looked at again.
     """
     until, current = clock() + seconds, list(signs)
     while any(sign.driver == "unsure" for sign in current):
@@ -76,9 +79,14 @@ def watch_unsure(
 
 def _look_again(sign: Sign) -> Sign:
     try:
-        record = read_status(sign.folder)
+        owner, record = read_owner(sign.folder) or sign.owner, read_status(sign.folder) or sign.record
     except (OSError, ValueError):
         return sign
-    if record is None or (sign.record is not None and record.count == sign.record.count):
+    if _counts(owner, record) == _counts(sign.owner, sign.record):
         return sign
-    return replace(sign, record=record, driver="alive")
+    return replace(sign, owner=owner, record=record, driver="alive")
+
+
+def _counts(owner: LockOwner | None, record: StatusRecord | None) -> tuple[int, int]:
+    """Return what a living driver counts on: heartbeats of its lock in a bucket, and records."""
+    return 0 if owner is None else owner.counter, 0 if record is None else record.count

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from fcos.storage.files import reason_of
 from orchestration.cli.entry import OK, TRAINING_FAILED
-from orchestration.cli.lock import OWNER_IN_BUCKET, read_owner
+from orchestration.cli.lock import read_owner
 from orchestration.cli.status_records import SweepRow, SweepState, SweepStatusEvent, TrainingRow, TrainingState
-from orchestration.experiment.training_folder import short_identity
+from orchestration.experiment.training_folder import TRIALS, short_identity
 from orchestration.monitor.liveness import FRESH_SECONDS, Driver, Sign, belongs_to, find_sign, ignore, watch_unsure
 from orchestration.monitor.record import StatusRecord, TrainingRecord, read_status
 from orchestration.monitor.stored_plan import (
-    TRIALS,
     list_trainings,
     read_listed_plan,
     reason_of_failure,
@@ -46,7 +45,7 @@ def read_folder(folder: Path, now: float) -> Reading:
     notes, owner, record = [], None, None
     trainings: tuple[TrainingRecord, ...] = ()
     try:
-        owner = read_owner(folder) or read_owner(folder, OWNER_IN_BUCKET)
+        owner = read_owner(folder)
     except OSError as error:
         notes.append(f"lock cannot be read ({reason_of(error)}): whether a command works here is not known")
     try:
@@ -222,8 +221,8 @@ def _notes(sign: Sign, now: float) -> list[str]:
         age = now - record.written
         if age >= FRESH_SECONDS or age <= -CLOCK_SECONDS:
             notes.append(
-                f"the record is {age:.0f} s old by this machine's clock, and its driver is alive: it cannot write the "
-                f"record, or the clock of {record.host} differs"
+                f"the record is {age:.0f} s old by this machine's clock, and its driver is alive: no newer one has "
+                f"arrived, or the clock of {record.host} differs"
             )
     return notes
 

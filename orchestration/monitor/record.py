@@ -1,18 +1,18 @@
 """status.json of a sweep's folder: how far its newest command is, written by the driver, read without Ray or store."""
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.storage.events import Number
 from fcos.storage.files import write_atomically
-from orchestration.cli.status_records import BestRow, BudgetRecord, WorkerRow
+from orchestration.cli.status_records import BestRow, BudgetRecord, DriverState, WorkerRow
+from orchestration.experiment.training_folder import STATUS
 
-STATUS = "status.json"
 # Rises when a field changes its meaning or goes away.
 STATUS_VERSION: Final = 1
-# Between two records of a driver while its trainings run.
+# Between two records of a driver.
 WRITE_SECONDS = 2.0
 
 # starting: until the first training may begin. ending: the report is written, the store takes what is left.
@@ -25,6 +25,9 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+RecordT = TypeVar("RecordT", bound=Record)
+
+
 class TrainingRecord(Record):
     """A training as the driver has it; times are in seconds since 1970, by the driver's clock."""
 
@@ -34,7 +37,7 @@ class TrainingRecord(Record):
     label: str
     arms: tuple[str, ...]
     seed: int | None
-    state: Literal["later", "waiting", "followed", "running", "finished", "failed", "kept", "stopped"]
+    state: DriverState
     unit: Literal["step", "image"]
     step: int
     total_steps: int | None
@@ -90,9 +93,17 @@ def read_status(folder: Path) -> StatusRecord | None:
 
     Raises OSError for a file that cannot be read, ValueError for one that is no such record.
     """
+    return read_part(folder / STATUS, StatusRecord, "a record of this version")
+
+
+def read_part(path: Path, model: type[RecordT], what: str) -> RecordT | None:
+    """Return what a file of a sweep's folder holds, None where there is none.
+
+    Raises OSError for a file that cannot be read, ValueError for one that is no such record.
+    """
     try:
-        return StatusRecord.model_validate_json((folder / STATUS).read_bytes())
+        return model.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
-        raise ValueError(f"{STATUS} is not readable as a record of this version") from error
+        raise ValueError(f"{path.name} is not readable as {what}") from error

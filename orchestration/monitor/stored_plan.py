@@ -5,44 +5,36 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from fcos.storage.run_folder import POINTS, SUMMARY, MetricPoint
+from fcos.storage.store_conventions import Artifact
 from orchestration.cli.status_records import TrainingState
-from orchestration.experiment.training_folder import short_identity
-from orchestration.monitor.record import TrainingRecord
+from orchestration.experiment.training_folder import TRIALS, short_identity
+from orchestration.monitor.record import Record, TrainingRecord, read_part
 from orchestration.trial.failures import read_failure
 
-# As in planning/plan.py, which takes the whole configuration to import.
-PLAN, TRIALS = "plan.json", "trials"
 # From the end of a file of points.
 TAIL_BYTES = 16384
 LOSS = "train/loss"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Schedule(_Part):
+class _Schedule(Record):
     steps: int
 
 
-class _ArmConfig(_Part):
+class _ArmConfig(Record):
     schedule: _Schedule
     task: str = "train"
 
 
-class _ListedTraining(_Part):
+class _ListedTraining(Record):
     identity: str
     seed: int
     arms: dict[str, str]
 
 
-class ListedPlan(_Part):
+class ListedPlan(Record):
     """The trainings of plan.json."""
 
-    name: str | None = None
     arms: dict[str, _ArmConfig]
     trials: tuple[_ListedTraining, ...]
 
@@ -52,12 +44,7 @@ def read_listed_plan(folder: Path) -> ListedPlan | None:
 
     Raises OSError for a file that cannot be read, ValueError for one that is no plan.
     """
-    try:
-        return ListedPlan.model_validate_json((folder / PLAN).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValidationError as error:
-        raise ValueError(f"{PLAN} is not readable as a plan") from error
+    return read_part(folder / Artifact.PLAN, ListedPlan, "a plan")
 
 
 def list_trainings(folder: Path, plan: ListedPlan) -> Iterator[TrainingRecord]:

@@ -169,7 +169,8 @@ def _head(event: SweepStatusEvent) -> list[str]:
 
 def _best(best: BestRow) -> str:
     arm = f"{best.arm} · " if best.arm else ""
-    return f"best {best.metric} so far: {best.value:.4g}, {arm}seed {best.seed} at step {best.step}; it chooses nothing"
+    found = f"{best.value:.4g}, {arm}seed {best.seed} at step {best.step}"
+    return f"best {best.metric} of all evaluations so far: {found} (results are in the report)"
 
 
 def _hours(budget: Sequence[BudgetRecord]) -> str:

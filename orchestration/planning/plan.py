@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import CHECKPOINTS, SUMMARY, RunSummary
-from fcos.storage.store_conventions import RUN_ONLY
+from fcos.storage.store_conventions import RUN_ONLY, Artifact
 from orchestration.experiment.data import DatasetInfo, PreparedDatasets
 from orchestration.experiment.extension import Extension
 from orchestration.experiment.identity import without, worker_dependences_of
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import Provenance
-from orchestration.experiment.training_folder import short_identity
+from orchestration.experiment.training_folder import TRIALS, short_identity
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.seed_order import SeedOrder
@@ -26,8 +26,7 @@ from orchestration.search.points import Search
 from orchestration.search.stored_search import StoredSearch, search_differences
 from orchestration.trial.files import read_summary, write_json, write_sweep_notes
 
-PLAN = "plan.json"
-TRIALS = "trials"
+PLAN = Artifact.PLAN
 # Differences that a message lists.
 MOST_LINES = 20
 

@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from fcos.storage.store_conventions import Artifact
 from orchestration.cli.lock import LOCK
 from orchestration.monitor.record import StatusRecord, TrainingRecord, write_status
-from orchestration.monitor.stored_plan import PLAN
 from orchestration.trial.processes import start_time
 
 IDENTITY = "a" * 16 + "b" * 48
@@ -75,4 +75,4 @@ def write_plan(folder: Path, *seeds: int, steps: int = 100) -> None:
     trials = [{"identity": f"{seed:016d}{IDENTITY[16:]}", "seed": seed, "arms": {"none": "e"}, "data": "d"}
               for seed in seeds]  # fmt: skip
     values = {"key": "k", "arms": {"none": {"task": "train", "schedule": {"steps": steps}}}, "trials": trials}
-    (folder / PLAN).write_text(json.dumps(values))
+    (folder / Artifact.PLAN).write_text(json.dumps(values))

@@ -21,7 +21,7 @@ from fcos.storage import (
 )
 from fcos.training import best
 from orchestration.driver import tune_run
-from orchestration.monitor import record
+from orchestration.experiment import training_folder
 from orchestration.planning import plan, spent
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,14 @@ def test_the_document_of_a_runs_folder_has_every_file_that_code_writes() -> None
         best.BEST,
         *evaluation_files.FILES,
         thumbnail_files.THUMBNAILS,
-        *(plan.PLAN, plan.TRIALS, spent.SPENT, tune_run.RAY_FOLDER, tune_run.RAY_LOG, record.STATUS),
+        *(
+            plan.PLAN,
+            training_folder.TRIALS,
+            spent.SPENT,
+            tune_run.RAY_FOLDER,
+            tune_run.RAY_LOG,
+            training_folder.STATUS,
+        ),
         *(noise_floor.NOISE, report.EXPLORER, *report.FILES),
         *(decoded.CACHE_FOLDER, decoded.PIXELS_FILE, decoded.TRAITS_FILE, array_cache.CACHE_FOLDER),
         *(as_coco.CACHE_FOLDER, as_coco.OUTCOME, conversion_notes.CONVERSION),

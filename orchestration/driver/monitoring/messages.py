@@ -85,14 +85,14 @@ def end_message(record: StatusRecord, folder: Path, reason: str = "") -> Message
         "failed": states.count("failed"),
         "left": sum(states.count(state) for state in ("waiting", "followed", "running", "stopped")),
     }
-    code = record.exit_code
-    outcome = {OK: "finished", STOPPED: "stopped"}.get(OK if code is None else code, "ended with failures")
+    code = record.exit_code or OK
+    outcome = {OK: "finished", STOPPED: "stopped"}.get(code, "ended with failures")
     kind: Kind = "success" if code == OK else "warning" if code == STOPPED else "failure"
     counted = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "done")
     took = format_duration(record.written - record.started)
     lines = [f"{format_count(len(states), 'training')}: {counted}; {took} on {record.host}"]
-    if code not in (OK, None):
-        lines.append(f"exit code {code}: {reason or EXIT_MEANINGS.get(code or 0, '')}")
+    if code != OK:
+        lines.append(f"exit code {code}: {reason or EXIT_MEANINGS.get(code, '')}")
     failed = [f"failed: {each.label}: {each.reason}" for each in record.trainings if each.state == "failed"]
     lines += _first(failed)
     report = folder / Artifact.REPORT

@@ -6,8 +6,9 @@ processes; a server of our own would be one more port, on one machine, that noth
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from orchestration.cli.status_records import DriverState
 from orchestration.monitor.record import StatusRecord
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 SWEEP = "sweep"
 # Of all metrics of Ray and of programs on it.
 RAY_PREFIX = "ray_"
-# Of trainings in a record, and of what is exported of them.
-STATES = ("later", "waiting", "followed", "running", "finished", "kept", "failed", "stopped")
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class SweepMetrics:
 
     def _update(self, record: StatusRecord) -> None:
         states: list[str] = [each.state for each in record.trainings]
-        for state in STATES:
+        for state in get_args(DriverState):
             self._set(TRAININGS, states.count(state), state=state)
         running = [each.steps_per_second for each in record.trainings if each.state == "running"]
         self._set(SPEED, sum(speed for speed in running if speed is not None))

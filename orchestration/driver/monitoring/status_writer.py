@@ -28,8 +28,9 @@ from orchestration.driver.events import (
     TrialStopped,
 )
 from orchestration.driver.progress import SweepProgress, TrialProgress
+from orchestration.experiment.training_folder import STATUS
 from orchestration.experiment.trials import Trial
-from orchestration.monitor.record import STATUS, Phase, StatusRecord, TrainingRecord, write_status
+from orchestration.monitor.record import Phase, StatusRecord, TrainingRecord, write_status
 from orchestration.planning.plan import Plan
 from orchestration.planning.plan_events import budget_records
 from orchestration.planning.spent import Spent, read_spent

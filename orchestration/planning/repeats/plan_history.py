@@ -20,9 +20,10 @@ from fcos.storage.run_folder import POINTS, SUMMARY
 from fcos.storage.store_conventions import RUN_ONLY, Artifact
 from orchestration.config.experiment import ExperimentConfig
 from orchestration.experiment.identity import fingerprint, without
+from orchestration.experiment.training_folder import TRIALS
 from orchestration.experiment.trials import changed_keys
 from orchestration.experiment.weights import pinned_keys
-from orchestration.planning.plan import TRIALS, Plan, StoredPlan
+from orchestration.planning.plan import Plan, StoredPlan
 from orchestration.trial.files import write_json
 
 # Lines of an entry on what changed.

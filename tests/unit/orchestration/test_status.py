@@ -105,12 +105,12 @@ def test_ctrl_c_ends_follow_in_order(run: Callable[..., Any], running: Path, mon
     assert code == 0 and "1 sweep in" in out and err == ""
 
 
-def test_a_sweep_that_is_removed_meanwhile_is_no_traceback(running: Path) -> None:
+def test_a_sweep_that_is_removed_meanwhile_is_shown_as_stopped(running: Path) -> None:
     event = status.read_one(running.parent / "removed")
     assert (event.sweep.state, event.trainings) == ("stopped", ())
 
 
-def test_nothing_of_what_it_reads_is_changed(run: Callable[..., Any], running: Path) -> None:
+def test_no_file_of_the_output_folder_is_changed(run: Callable[..., Any], running: Path) -> None:
     def look() -> dict[str, tuple[int, int]]:
         files = [running.parent, *running.parent.rglob("*")]
         return {str(file): (file.stat().st_mtime_ns, file.stat().st_size) for file in files}
@@ -121,6 +121,6 @@ def test_nothing_of_what_it_reads_is_changed(run: Callable[..., Any], running: P
     assert look() == before
 
 
-def test_a_stream_that_is_not_open_takes_no_event(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_json_a_table_is_printed_and_no_event(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status.main(["shapes", f"--output={running.parent}"], EventStream(None)) == 0
     assert "none · seed 0" in capsys.readouterr().out

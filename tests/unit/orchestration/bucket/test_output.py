@@ -15,8 +15,9 @@ from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY
 from orchestration.bucket.generations import Superseded, create
 from orchestration.bucket.output import BucketOutput, as_config_error, open_output
 from orchestration.cli.lock import lock_folder
+from orchestration.experiment.training_folder import TRIALS
 from orchestration.planning import spent
-from orchestration.planning.plan import PLAN, TRIALS
+from orchestration.planning.plan import PLAN
 from tests.helpers.bucket_runs import (
     EVALUATION,
     IDENTITY,

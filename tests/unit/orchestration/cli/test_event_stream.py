@@ -85,6 +85,22 @@ def test_help_is_text() -> None:
     assert done.stdout.splitlines() == ["the help", "after it"]
 
 
+@pytest.mark.parametrize(("json_is", "advice"), [("lines", True), ("object", False)])
+@pytest.mark.parametrize(
+    ("end", "text", "more"),
+    [
+        ("raise OutputClosed", "stopped: standard output was closed", ""),
+        ("raise KeyboardInterrupt", "stopped", " from the last checkpoints"),
+    ],
+)
+def test_a_command_that_only_reads_has_nothing_to_go_on_with(
+    end: str, text: str, more: str, json_is: str, advice: bool
+) -> None:
+    done = run(f"from orchestration.cli.entry import OutputClosed; {end}", json_is=json_is)
+    expected = f"{text}; the same command goes on{more}" if advice else text
+    assert done.stderr.splitlines()[-1] == expected
+
+
 def test_a_command_without_events_takes_the_word_as_any_other() -> None:
     assert "{" not in run("return 0", "--json", json_is="none").stdout
 

@@ -12,10 +12,13 @@ import pytest
 from rich.console import Console
 
 from fcos.errors import ConfigError
+from orchestration.bucket.output import BucketOutput
 from orchestration.cli.console import Output
 from orchestration.cli.event_stream import EventStream
 from orchestration.driver import sweep_run
 from orchestration.driver.sweep_run import SweepRun
+from orchestration.experiment.training_folder import STATUS
+from orchestration.monitor.record import StatusRecord
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
@@ -23,6 +26,7 @@ from orchestration.planning.repeats.earlier_looks import find_earlier_looks
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
+from tests.helpers.bucket_runs import memory_bucket
 from tests.helpers.experiments.composed import composed_into
 from tests.helpers.experiments.seed_rounds import clear, finish
 
@@ -48,10 +52,10 @@ class Command:
         self._file = io.StringIO()
         self.console = io.StringIO()
 
-    def start(self) -> SweepRun:
+    def start(self, bucket: BucketOutput | None = None) -> SweepRun:
         looks = find_earlier_looks(self.plan, self.lab.experiment, None)
         output = Output(Console(file=self.console), EventStream(self._file))
-        return SweepRun(Prepared(self.lab, self.plan, ReusableRuns(None), looks), output, on_workers=False)
+        return SweepRun(Prepared(self.lab, self.plan, ReusableRuns(None), looks, bucket), output, on_workers=False)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -93,6 +97,16 @@ def test_a_search_that_may_not_begin_gives_programs_the_reason(tmp_path: Path, t
         "stopped: budget.wall_hours=1 is used up (2 over all commands of this sweep); 3 trainings left: raise the "
         "budget, the same command goes on"
     )
+
+
+def test_the_bucket_has_the_record_of_the_end(tmp_path: Path, tracker: Any) -> None:
+    command = Command(tmp_path, *SEARCH, "name=stored", "budget.wall_hours=1")
+    command.plan.folder.mkdir()
+    (command.plan.folder / "spent.json").write_text('{"wall": 2.0, "cpu": 0.0, "gpu": 0.0}')
+    bucket = BucketOutput(memory_bucket(), command.plan.folder.parent)
+    assert command.start(bucket).run(None) == 4
+    record = StatusRecord.model_validate_json(bucket.sweep("stored").read(STATUS))
+    assert (record.phase, record.exit_code) == ("ended", 4)
 
 
 def test_the_look_before_more_seeds_is_in_the_plan_with_these_seeds(

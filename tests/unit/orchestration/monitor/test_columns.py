@@ -37,7 +37,7 @@ def test_the_lightest_columns_are_left_out_first(width: int, shown: list[str], l
     assert ([each.title for each in kept], [each.title for each in gone]) == (shown, left_out)
 
 
-def test_what_is_left_out_is_named() -> None:
+def test_columns_that_are_left_out_are_named() -> None:
     lines = printed(FULL - 1)
     assert lines[0].split() == ["name", "step"] and lines[1].split() == ["a_long_name", "1", "of", "9"]
     # The terminal wraps the line that names it.

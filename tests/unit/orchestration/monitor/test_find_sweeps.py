@@ -7,9 +7,7 @@ import pytest
 
 from fcos.errors import ConfigError
 from orchestration.monitor import find_sweeps as module
-from orchestration.monitor import stored_plan
 from orchestration.monitor.find_sweeps import MOST_NAMES, find_sweep, find_sweeps
-from orchestration.planning import plan
 from tests.helpers.status_folders import make_folder, write_plan
 
 
@@ -71,8 +69,3 @@ def test_an_output_folder_that_is_none_is_refused(tmp_path: Path, name: str, rul
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=f"--output=.*{name}: {rule}; give the output folder"):
         find_sweeps(tmp_path / name)
-
-
-def test_names_of_files_are_those_of_the_plan() -> None:
-    """Which takes the whole configuration to import, and so is not imported for them."""
-    assert (stored_plan.PLAN, stored_plan.TRIALS) == (plan.PLAN, plan.TRIALS)

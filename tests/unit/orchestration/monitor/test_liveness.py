@@ -86,7 +86,7 @@ def test_a_record_that_changes_is_a_sign_of_life_whatever_its_clock(tmp_path: Pa
     assert clock.now < 10.0, "a sign ends the wait"
 
 
-def test_one_that_does_not_change_is_of_a_driver_that_is_gone(tmp_path: Path) -> None:
+def test_a_record_that_does_not_change_is_of_a_driver_that_is_gone(tmp_path: Path) -> None:
     dead, alive = sign_of(tmp_path / "a", ELSEWHERE, 50.0), sign_of(tmp_path / "b", ELSEWHERE, 999.0)
 
     def damage() -> None:
@@ -97,7 +97,7 @@ def test_one_that_does_not_change_is_of_a_driver_that_is_gone(tmp_path: Path) ->
     assert clock.now >= 10.0
 
 
-def test_nothing_is_waited_for_where_all_is_known(tmp_path: Path) -> None:
+def test_a_driver_that_is_known_to_be_alive_is_not_waited_for(tmp_path: Path) -> None:
     clock = Clock()
     assert watch_unsure([sign_of(tmp_path, ELSEWHERE, 999.0)], 10.0, clock, clock.sleep)[0].driver == "alive"
     assert clock.now == 0.0

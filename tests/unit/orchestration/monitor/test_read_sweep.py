@@ -13,8 +13,8 @@ import pytest
 from fcos.installation import ROOT
 from fcos.storage.run_folder import FAILURE, POINTS
 from orchestration.cli.status_records import SweepStatusEvent
+from orchestration.experiment.training_folder import STATUS
 from orchestration.monitor.read_sweep import describe, read_folder, settle
-from orchestration.monitor.record import STATUS
 from orchestration.monitor.stored_plan import TAIL_BYTES, read_last_loss
 from orchestration.trial.failures import Stalled, write_failure
 from orchestration.trial.files import write_summary
@@ -51,7 +51,7 @@ RUNNING = training(
 )  # fmt: skip
 
 
-def test_a_sweep_that_runs(tmp_path: Path) -> None:
+def test_a_sweep_that_runs_is_shown_by_the_record_of_its_driver(tmp_path: Path) -> None:
     kept = record(training(0, state="kept", step=100), RUNNING, training(2), training(3, state="later"))
     event = status_of(make_folder(tmp_path / "shapes", holder=os.getpid(), kept=kept))
     sweep, row = event.sweep, event.trainings[1]
@@ -94,7 +94,9 @@ def test_a_driver_that_died_is_named_and_what_it_trained_is_interrupted(tmp_path
         (None, "running", ["finished"], "finished"),
     ],
 )
-def test_a_command_that_ended(tmp_path: Path, code: int | None, phase: str, states: list[str], state: str) -> None:
+def test_a_command_that_ended_is_finished_or_stopped_by_what_is_left(
+    tmp_path: Path, code: int | None, phase: str, states: list[str], state: str
+) -> None:
     trainings = [training(index, state=each) for index, each in enumerate(states)]
     kept = record(*trainings, phase=phase, exit_code=code)
     sweep = status_of(make_folder(tmp_path / "shapes", kept=kept)).sweep

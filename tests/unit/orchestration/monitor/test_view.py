@@ -64,7 +64,9 @@ def test_one_sweep_is_its_state_and_its_trainings() -> None:
     )
     assert lines[1] == "driver on one, process 7, sign of life 00:02 ago; folder /out/shapes"
     assert lines[2] == "40 of 100 steps; 1.5 of 10 gpu hours; 1 attempt tried again"
-    assert lines[3] == "best val/AP so far: 0.25, branch · seed 0 at step 40; it chooses nothing"
+    assert lines[3] == (
+        "best val/AP of all evaluations so far: 0.25, branch · seed 0 at step 40 (results are in the report)"
+    )
     assert lines[5].split("  ")[0] == "branch · seed 0"
     assert "40 of 100" in lines[5] and "one:0, one:1" in lines[5] and "01:30" in lines[5] and "0.250" in lines[5]
 
@@ -122,6 +124,6 @@ def test_what_others_wrote_is_no_command_to_a_terminal(terminal: bool) -> None:
     assert text.count("?]0;title??31m") == 4 and "\x9b" not in text and "\x1b" not in text
 
 
-def test_names_are_shown_as_they_are() -> None:
+def test_names_with_markup_of_rich_are_shown_as_they_are() -> None:
     assert "[red]arm" in shown(status(row(label="[red]arm")), terminal=True)
     assert "[red]arm" in shown(status(row(label="[red]arm")), terminal=False)

@@ -26,7 +26,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
         yield made
 
 
-def test_a_message_arrives_as_it_is(hook: Webhook) -> None:
+def test_a_message_arrives_with_title_text_and_kind(hook: Webhook) -> None:
     check_notification(NotifyConfig(urls_from=VARIABLE))
     assert hook.received == [], "a check sends nothing"
     assert Sender(VARIABLE, 60).send(MESSAGE) is None
@@ -34,7 +34,7 @@ def test_a_message_arrives_as_it_is(hook: Webhook) -> None:
     assert (received["title"], received["message"], received["type"]) == (MESSAGE.title, MESSAGE.body, "success")
 
 
-def test_every_address_gets_it(hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_address_gets_the_message(hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"{hook.address()} {hook.address()}x")
     assert Sender(VARIABLE, 60).send(MESSAGE) is None
     assert len(hook.received) == 2
@@ -90,7 +90,7 @@ def test_without_the_package_the_way_to_it_is_given(monkeypatch: pytest.MonkeyPa
         check_notification(NotifyConfig(urls_from=VARIABLE))
 
 
-def test_without_the_key_nothing_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_address_no_package_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: pytest.fail("not needed"))
     check_notification(NotifyConfig())
 
@@ -102,7 +102,7 @@ def test_an_address_as_the_value_is_refused_and_not_shown() -> None:
     assert SECRET not in str(error.value)
 
 
-def test_names_of_variables_are_taken() -> None:
+def test_a_name_of_a_variable_is_accepted_in_the_config() -> None:
     words = ["+experiment=ablation_centerness", f"notify.urls_from={VARIABLE}", "notify.events=[end]"]
     notify = compose(check_overrides(words)).notify
     assert (notify.urls_from, notify.events) == (VARIABLE, ("end",))

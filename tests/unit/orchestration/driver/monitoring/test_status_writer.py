@@ -20,7 +20,8 @@ from orchestration.driver.events import (
 from orchestration.driver.monitoring import status_writer
 from orchestration.driver.monitoring.status_writer import StatusWriter
 from orchestration.driver.progress import SweepProgress
-from orchestration.monitor.record import STATUS, StatusRecord, TrainingRecord, read_status
+from orchestration.experiment.training_folder import STATUS
+from orchestration.monitor.record import StatusRecord, TrainingRecord, read_status
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.failures import Stalled, write_failure
 from orchestration.trial.heartbeat import registered
@@ -66,7 +67,7 @@ def driver(tmp_path: Path) -> Driver:
     return Driver(tmp_path)
 
 
-def test_the_record_is_of_this_command(driver: Driver) -> None:
+def test_the_record_names_its_command_its_process_and_its_hours(driver: Driver) -> None:
     (driver.plan.folder / "spent.json").write_text('{"wall": 1.0, "cpu": 2.0, "gpu": 0.0}')
     driver.now = 107.0
     first = driver.written()
@@ -79,7 +80,7 @@ def test_the_record_is_of_this_command(driver: Driver) -> None:
     assert driver.written().count == first.count + 1
 
 
-def test_a_training_from_its_start_to_its_end(driver: Driver) -> None:
+def test_the_record_follows_a_training_from_its_start_to_its_end(driver: Driver) -> None:
     assert driver.training().state == "waiting" and driver.training().attempt == 0
     driver.start()
     driver.now = 110.0
