@@ -28,21 +28,37 @@ HOME, SHARED = Path("/tmp/home"), Path("/tmp/shared")
 # What a checkout needs so that its commands run.
 CODE = ("fcos", "orchestration", "analysis", "conf", "tests/helpers/processes", "pyproject.toml")
 ADDRESSES = {"head": "10.77.0.1", **{f"node{number}": f"10.77.0.{number + 1}" for number in range(1, 9)}}
-TOOLS = ("ip", "mount", "nsenter", "setpriv", "unshare")
+TOOLS = ("ip", "mount", "nsenter", "setpriv")
 OWN = ("--net", "--mount", "--pid", "--uts", "--ipc")
+# What unshare prints, in the C locale, where a user has no right.
+NOT_PERMITTED = ("Operation not permitted", "Permission denied")
 ENDS_WITH_THIS = ("setpriv", "--pdeathsig", "KILL")
 SWITCH = Path(__file__).with_name("switch.py")
 # Where there are no namespaces of hosts; their own /tmp hides this one's.
 OUTSIDE = "/var/tmp"
 
 
-def needs_namespaces() -> None:
+def needs_namespaces(*options: str, tools: Sequence[str] = (), devices: Sequence[str] = ()) -> None:
+    """Skip a test where this user may not make namespaces, or where a tool or a device is absent.
+
+    options: of unshare, which name the namespaces. Where they cannot be made for another reason, the test fails.
+    """
+    tools = ("unshare", *tools)
+    has_all = all(map(shutil.which, tools)) and all(Path(device).exists() for device in devices)
+    missing = f"needs to make namespaces ({', '.join(('root', *devices, *tools))})"
+    if os.geteuid() != 0 or not has_all:
+        pytest.skip(missing)
+    probe = subprocess.run(
+        ["unshare", *options, "true"], env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False
+    )
+    if any(text in probe.stderr for text in NOT_PERMITTED):
+        pytest.skip(missing)
+    assert probe.returncode == 0, probe.stderr
+
+
+def needs_hosts() -> None:
     """Skip a test where hosts cannot be made."""
-    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    usable = os.geteuid() == 0 and not absent and Path("/dev/net/tun").exists()
-    probe = ["unshare", *OWN, "--fork", "--mount-proc", "true"]
-    if not usable or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
-        pytest.skip(f"needs to make namespaces and TAP devices (root, /dev/net/tun, {', '.join(TOOLS)})")
+    needs_namespaces(*OWN, "--fork", "--mount-proc", tools=TOOLS, devices=["/dev/net/tun"])
 
 
 @dataclass(frozen=True)
