@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
     from rich.console import Console
 
     from orchestration.cli.event_records import CheckRecord
@@ -116,7 +117,7 @@ def _check_bucket(lab: "LabConfig") -> "Check":
         open_output(lab.output)
     except ConfigError as error:
         return Check("output", "failed", str(error), "see docs/buckets.md")
-    return Check("output", "ok", f"{lab.output} is reached from here; every node needs the credentials too", "")
+    return Check("output", "ok", f"{lab.output} is reached from here; every node needs the credentials too")
 
 
 def _num_nodes() -> int:
@@ -143,8 +144,9 @@ def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":
             finding = f"{public_uri(uri)} is made by the first command"
             check_folder(file.parent)
         else:
-            artifacts = _artifact_location(lab, uri)
-            version_note = other_version(connect(uri), uri)
+            client = connect(uri)
+            artifacts = _artifact_location(lab, uri, client)
+            version_note = other_version(client, uri)
     except TrackingError as error:
         problem, advice = str(error), error.advice
     except OSError as error:
@@ -157,17 +159,16 @@ def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":
     return [tracking, check_artifact_store(location, artifact_error, required=lab.tracking.required)]
 
 
-def _artifact_location(lab: "LabConfig", uri: str) -> "tuple[str, str | None] | None":
+def _artifact_location(lab: "LabConfig", uri: str, client: "MlflowClient") -> "tuple[str, str | None] | None":
     """Return the artifact location of this config's runs, and why it cannot be written (None where it can).
 
     None where the experiment does not exist yet. Raises TrackingError where the store accepts no runs.
     """
     from orchestration.tracking.artifacts import artifact_problem
     from orchestration.tracking.problems import store_errors
-    from orchestration.tracking.store import Store, connect, previous_artifact_folder
+    from orchestration.tracking.store import Store, previous_artifact_folder
     from orchestration.tracking.tracker import artifact_folder
 
-    client = connect(uri)
     with store_errors(uri):
         known = client.get_experiment_by_name(lab.tracking.experiment)
     if known is None:

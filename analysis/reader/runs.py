@@ -112,29 +112,28 @@ def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) 
     """
     client = connect(uri)
     sweeps, unreadable, imported = [], [], []
-    left_out: list[str] = []
+    notes: list[str] = []
     with raise_store_errors(uri):
         for entry in list_sweeps(client, mlflow_experiment):
             if entry.kind != RunKind.SWEEP:
                 continue
             parent = client.get_run(entry.run_id)
             try:
-                experiment, notes = read_experiment(uri, parent, entry.name, ())
+                experiment, problems = read_experiment(uri, parent, entry.name, ())
             except StoreError:
                 # What one sweep lacks, such as an imported one, costs no other.
                 unreadable.append(entry.name)
                 continue
-            if notes:
+            if problems:
                 unreadable.append(entry.name)
             if experiment.paper and Tag.ARCHIVE in parent.data.tags:
                 imported.append(entry.name)
             elif experiment.paper:
                 children = search_children(client, parent)
-                left_out += note_unreadable(children)
+                notes += note_unreadable(children)
                 no_points = pd.DataFrame(columns=POINT_COLUMNS)
                 trials = read_trials(children)
                 sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, parent.data.tags, ()))
-    notes = left_out
     if unreadable:
         names = join_words(unreadable)
         notes.append(f"{Artifact.EXPERIMENT} of {names} cannot be fetched or read: rows that it names are missing.")

@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.helpers.deploy.files import DEPLOY, stand_in
 from tests.helpers.experiments.sweeps import ROOT, environment
 from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.namespaces import needs_namespaces
 
 JOB = 4123
 # Ray's command line ends every Ray process of its user that it sees.
-NAMESPACES = ("unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child")
+NAMESPACES = ("--net", "--pid", "--fork", "--mount-proc", "--kill-child")
 # Slurm sends the signal for time that is up to the script alone; here a file brings it about.
 SCRIPT = """
 ip link set lo up
@@ -30,9 +29,7 @@ wait $job
 
 def needs_allocations() -> None:
     """Skip a test where such a machine cannot be made."""
-    probe = [*NAMESPACES, "ip", "link", "set", "lo", "up"]
-    if shutil.which("ip") is None or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs to make namespaces of processes and networks (root, ip)")
+    needs_namespaces(*NAMESPACES, tools=["ip"])
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Allocations:
         # Short, because paths of sockets have a limit.
         own = Path(tempfile.mkdtemp(prefix="sl", dir="/tmp"))
         job = subprocess.Popen(
-            [*NAMESPACES, "bash", "-c", SCRIPT, str(DEPLOY / "slurm.sh"), *words],
+            ["unshare", *NAMESPACES, "bash", "-c", SCRIPT, str(DEPLOY / "slurm.sh"), *words],
             env=self._environment(own, restarts),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -1,10 +1,14 @@
 """The ready files for clusters, what they hold, and programs that stand in for those of a cluster."""
 
+import os
 import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from fcos.installation import ROOT
@@ -40,6 +44,14 @@ def amount(quantity: str | int) -> float:
     match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(quantity))
     assert match, quantity
     return float(match[1]) * UNITS[match[2]]
+
+
+def linter(name: str) -> str:
+    """Return the path of a linter of the group dev; without it the test is skipped."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        pytest.skip(f"{name} is not installed; it is in the group dev")
+    return found
 
 
 def stand_in(path: Path, body: str) -> None:

@@ -77,8 +77,9 @@ POD = record(
 PARAMS = {"type": "object", "additionalProperties": {"type": "string"}}
 RAY_CLUSTER = record(
     {
-        # A cluster that requires a token is of Ray 2.52 or newer.
-        "rayVersion": {"type": "string", "pattern": r"^2\.(5[2-9]|[6-9][0-9]|[0-9]{3})\.[0-9]+$"},
+        # A cluster that requires a token is of Ray 2.52 or newer; one whose pods KubeRay checks over HTTP, and not with
+        # wget, which the image lacks, of 2.53: https://github.com/ray-project/kuberay/pull/4448
+        "rayVersion": {"type": "string", "pattern": r"^2\.(5[3-9]|[6-9][0-9]|[0-9]{3})\.[0-9]+$"},
         "authOptions": record({"mode": {"const": "token"}, "secretName": NAME}),
         "headGroupSpec": record({"rayStartParams": PARAMS, "template": POD}),
         # Kueue takes 8 sets of pods: the head and 7 groups. It takes no cluster that grows by itself either

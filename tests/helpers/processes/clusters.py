@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-import pytest
 from ray.core.generated import gcs_service_pb2 as messages
 from ray.core.generated import gcs_service_pb2_grpc as services
 
@@ -157,9 +156,3 @@ def data_words(root: Path) -> list[str]:
     splits = [f"data.{split}.{key}" for split in ("train", "val") for key in ("annotations", "images")]
     values = ["train.json", "images/train", "val.json", "images/val"]
     return ["data=coco", f"data.root={root}", *map("=".join, zip(splits, values, strict=True))]
-
-
-def needs_mounts() -> None:
-    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    if os.geteuid() != 0 or probe.returncode != 0:
-        pytest.skip("needs to make a mount namespace (root)")

@@ -21,27 +21,44 @@ import pytest
 
 from tests.helpers.experiments.sweeps import ROOT
 from tests.helpers.processes.switch import DEVICE
+from tests.helpers.processes.waiting import PATIENCE
 
 # As a host sees them, both in a /tmp of its own: its home and working folder, and the folder that all hosts share.
 HOME, SHARED = Path("/tmp/home"), Path("/tmp/shared")
 # What a checkout needs so that its commands run.
 CODE = ("fcos", "orchestration", "analysis", "conf", "tests/helpers/processes", "pyproject.toml")
 ADDRESSES = {"head": "10.77.0.1", **{f"node{number}": f"10.77.0.{number + 1}" for number in range(1, 9)}}
-TOOLS = ("ip", "mount", "nsenter", "setpriv", "unshare")
+TOOLS = ("ip", "mount", "nsenter", "setpriv")
 OWN = ("--net", "--mount", "--pid", "--uts", "--ipc")
+# What unshare prints, in the C locale, where a user has no right.
+NOT_PERMITTED = ("Operation not permitted", "Permission denied")
 ENDS_WITH_THIS = ("setpriv", "--pdeathsig", "KILL")
 SWITCH = Path(__file__).with_name("switch.py")
 # Where there are no namespaces of hosts; their own /tmp hides this one's.
 OUTSIDE = "/var/tmp"
 
 
-def needs_namespaces() -> None:
+def needs_namespaces(*options: str, tools: Sequence[str] = (), devices: Sequence[str] = ()) -> None:
+    """Skip a test where this user may not make namespaces, or where a tool or a device is absent.
+
+    options: of unshare, which name the namespaces. Where they cannot be made for another reason, the test fails.
+    """
+    tools = ("unshare", *tools)
+    has_all = all(map(shutil.which, tools)) and all(Path(device).exists() for device in devices)
+    missing = f"needs to make namespaces ({', '.join(('root', *devices, *tools))})"
+    if os.geteuid() != 0 or not has_all:
+        pytest.skip(missing)
+    probe = subprocess.run(
+        ["unshare", *options, "true"], env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False
+    )
+    if any(text in probe.stderr for text in NOT_PERMITTED):
+        pytest.skip(missing)
+    assert probe.returncode == 0, probe.stderr
+
+
+def needs_hosts() -> None:
     """Skip a test where hosts cannot be made."""
-    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    usable = os.geteuid() == 0 and not absent and Path("/dev/net/tun").exists()
-    probe = ["unshare", *OWN, "--fork", "--mount-proc", "true"]
-    if not usable or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
-        pytest.skip(f"needs to make namespaces and TAP devices (root, /dev/net/tun, {', '.join(TOOLS)})")
+    needs_namespaces(*OWN, "--fork", "--mount-proc", tools=TOOLS, devices=["/dev/net/tun"])
 
 
 @dataclass(frozen=True)
@@ -87,20 +104,16 @@ class Host:
         """Kill all of its processes at once."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        self.holder.wait()
+        self.holder.communicate(timeout=PATIENCE)
 
 
-def make_host(name: str, folder: Path, shared: Path, lines: Sequence[str] = (), *, code: bool = True) -> Host:
-    """Make a host, its files below `folder`; `lines` of a shell are run in its namespaces before anything else.
-
-    code: whether it has a checkout; the packages of this Python it has in any case.
-    """
+def make_host(name: str, folder: Path, shared: Path, lines: Sequence[str] = ()) -> Host:
+    """Make a host, its files below `folder`; `lines` of a shell are run in its namespaces before anything else."""
     for part in ("code", "kept", f"tmp/{HOME.name}/.ray", f"tmp/{SHARED.name}"):
         (folder / part).mkdir(parents=True)
     hosts = ["127.0.0.1 localhost", *(f"{address} {each}" for each, address in ADDRESSES.items())]
     (folder / "hosts").write_text("\n".join(hosts) + "\n")
-    if code:
-        copy_code(folder / "code")
+    copy_code(folder / "code")
     script = "\n".join(["set -eu", *_set_up(name, folder, shared), *lines, *_finish()])
     holder = subprocess.Popen(
         [*ENDS_WITH_THIS, "unshare", *OWN, "--fork", "--kill-child", "--mount-proc", "bash", "-c", script],
@@ -177,14 +190,8 @@ class Network:
         """Take a host off the network, as a power cut would: nothing comes of it any more, not even that it ends."""
         self._do("unplug", host.name)
 
-    def set_link(self, one: str, other: str, *, seconds: float = 0.0, loss: float = 0.0) -> None:
-        """Set how long packets between two hosts take, one way, and the share of them that is lost."""
-        self._do("link", one, other, seconds, loss)
-
     def close(self) -> None:
-        assert self._switch.stdin is not None
-        self._switch.stdin.close()
-        self._switch.wait()
+        self._switch.communicate(timeout=PATIENCE)
 
     def _do(self, *words: str | float) -> None:
         assert self._switch.stdin is not None and self._switch.stdout is not None

@@ -6,12 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -19,6 +17,7 @@ import pytest
 from tests.helpers.experiments.sweeps import environment
 from tests.helpers.processes.ports import free_port
 from tests.helpers.processes.waiting import PATIENCE
+from tests.helpers.servers.start import responds, start_server
 
 
 @contextmanager
@@ -28,28 +27,17 @@ def model_server(folder: Path, model: str, variables: Mapping[str, str]) -> Iter
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
     # MLflow starts the server by the name of its command.
     path = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, "-h", "127.0.0.1", "-p", str(port)],
-            env={**variables, "PATH": path}, cwd=folder, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        try:
-            until = time.monotonic() + PATIENCE
-            while not _answers(f"http://127.0.0.1:{port}/ping"):
-                assert time.monotonic() < until and server.poll() is None, (folder / "server.log").read_text()
-                time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}/invocations"
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(timeout=PATIENCE)
-
-
-def _answers(address: str) -> bool:
+    server = start_server(
+        [*command, "-h", "127.0.0.1", "-p", str(port)],
+        folder / "server.log",
+        lambda: responds(f"http://127.0.0.1:{port}/ping"),
+        env={**variables, "PATH": path},
+    )
     try:
-        urlopen(address, timeout=1).close()
-    except (URLError, OSError):
-        return False
-    return True
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=PATIENCE)
 
 
 def post(address: str, content: bytes, **params: float) -> Any:

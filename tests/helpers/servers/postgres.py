@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.helpers.processes.ports import free_port
 from tests.helpers.processes.waiting import PATIENCE, wait_until
+from tests.helpers.servers.start import start_server
 
 # Where Debian keeps what is not on the PATH.
 DEBIAN = "/usr/lib/postgresql"
@@ -50,11 +50,11 @@ def find_program(name: str) -> Path:
 
 
 def _unprivileged() -> dict[str, Any]:
-    """How a process is started by root, as which PostgreSQL does not run."""
+    """Return options of Popen by which root starts a process as an unprivileged account: PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return {}
-    owner = pwd.getpwnam("nobody")
-    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+    account = pwd.getpwnam("nobody")
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
 def _is_over(process: psutil.Process) -> bool:
@@ -66,7 +66,7 @@ def _is_over(process: psutil.Process) -> bool:
 
 @dataclass
 class Database:
-    """A server of one user with a password; its processes belong to `nobody` where root runs the test."""
+    """A server of one user with a password; where root runs the test, an unprivileged account owns its processes."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -95,15 +95,7 @@ class Database:
         """Start the server and wait until it takes connections."""
         settings = [word for setting in SETTINGS for word in ("-c", setting)]
         command = [str(find_program("postgres")), "-D", str(self.folder / "data"), "-p", str(self.port), *settings]
-        with (self.folder / "log.txt").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True, **_unprivileged()
-            )
-        until = time.monotonic() + PATIENCE
-        while not self._answers():
-            running = self.process.poll() is None
-            assert running and time.monotonic() < until, (self.folder / "log.txt").read_text()
-            time.sleep(0.1)
+        self.process = start_server(command, self.folder / "log.txt", self._answers, **_unprivileged())
 
     def _answers(self) -> bool:
         try:

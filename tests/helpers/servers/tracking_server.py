@@ -7,18 +7,17 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from tests.helpers.processes.ports import free_port
 from tests.helpers.processes.waiting import PATIENCE
 from tests.helpers.servers.postgres import Database, database, needs_database
+from tests.helpers.servers.start import responds, start_server
 
 RUNS, USERS = "mlflow", "mlflow_auth"
 CONFIG = """[mlflow]
@@ -91,22 +90,8 @@ class TrackingServer:
         }
         command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "2"]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--artifacts-destination", str(self.artifacts)]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=variables, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
-            )
-        until = time.monotonic() + PATIENCE
-        while not self._answers():
-            running = self.process.poll() is None
-            assert running and time.monotonic() < until, (self.folder / "server.log").read_text()
-            time.sleep(0.2)
-
-    def _answers(self) -> bool:
-        try:
-            urlopen(f"{self.uri}/health", timeout=1).close()
-        except (URLError, OSError):
-            return False
-        return True
+        log = self.folder / "server.log"
+        self.process = start_server(command, log, lambda: responds(f"{self.uri}/health"), env=variables)
 
     def stop(self) -> None:
         """End all processes of the server at once."""

@@ -14,7 +14,8 @@ import pytest
 from orchestration.cluster.authentication import own_addresses
 from orchestration.experiment.code_digest import ENTRIES, code_digest
 from tests.helpers.experiments.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
-from tests.helpers.processes.clusters import RAY, Cluster, cluster, data_words, needs_mounts, run
+from tests.helpers.processes.clusters import RAY, Cluster, cluster, data_words, run
+from tests.helpers.processes.namespaces import needs_namespaces
 from tests.helpers.processes.waiting import PATIENCE
 
 DOCTOR = ROOT / "orchestration" / "doctor.py"
@@ -67,7 +68,7 @@ def on_a_disk_of_its_own(nodes: Cluster) -> list[str]:
 @pytest.fixture
 def apart(tmp_path: Path) -> Iterator[list[str]]:
     """Starts a command where the data and the output folder are empty, and the code is another copy."""
-    needs_mounts()
+    needs_namespaces("--mount")
     copy = tmp_path / "other"
     shutil.copytree(ROOT / "fcos", copy, ignore=shutil.ignore_patterns("__pycache__"))
     with (copy / "losses" / "criterion.py").open("a") as file:
@@ -180,7 +181,7 @@ def test_a_submitted_job_runs_this_very_code_on_both_nodes_and_reports(tmp_path:
         f"output={tmp_path / 'outputs'}",
         f"data.cache_dir={tmp_path / 'cache'}",
     ]
-    needs_mounts()
+    needs_namespaces("--mount")
     with cluster(token=True) as nodes:
         nodes.start(wrapper=on_a_disk_of_its_own(nodes))
         done = submit(nodes, copy, ["env", f"FCOS_LAB_COMMIT={commit}", "python", "orchestration/sweep.py", *words])

@@ -9,7 +9,7 @@ import pytest
 
 from fcos.config.run import SyntheticConfig
 from fcos.data.synthetic import synthetic_folder
-from tests.helpers.experiments.sweeps import ROOT, statuses, trials_of
+from tests.helpers.experiments.sweeps import ROOT, loss_steps, statuses, trials_of
 from tests.helpers.processes.clusters import data_words
 from tests.helpers.processes.hosts import HEAD, Hosts
 from tests.helpers.processes.interrupted import SINGLE
@@ -101,4 +101,4 @@ def test_a_host_with_other_code_and_packages_trains_nothing(hosts: Hosts) -> Non
     assert "the code of fcos/ is not that of the plan" in done.stdout and "taken up" not in done.stdout
     assert set(statuses(hosts.shared).values()) == {"FAILED"}
     (trial,) = trials_of(hosts.shared)
-    assert not (trial / "summary.json").exists()
+    assert loss_steps(trial) == [] and not (trial / "summary.json").exists()

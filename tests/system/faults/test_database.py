@@ -4,6 +4,7 @@ uv run --group database pytest -m slow tests/system/faults/test_database.py -s
 """
 
 import statistics
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +30,10 @@ from tests.helpers.experiments.sweeps import (
     wait_for,
 )
 from tests.helpers.processes.holding import Hold
-from tests.helpers.processes.recording_driver import ARMS, Drivers, points_of, sweep_name
+from tests.helpers.processes.recording_driver import ARMS, Drivers, points_of
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 from tests.helpers.servers.model_server import check_answer, model_server, run_command
+from tests.helpers.servers.stored_drivers import check_stored
 from tests.helpers.servers.tracking_server import Account, TrackingServer, tracking_server
 
 pytestmark = pytest.mark.slow(minutes=3)
@@ -62,49 +64,6 @@ def store(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> MlflowClie
     for name, value in server.user.variables.items():
         monkeypatch.setenv(name, value)
     return MlflowClient(server.uri)
-
-
-# Every point of the drivers' runs, with whose it is.
-STORED = """
-SELECT sweep.value, arm.value, seed.value, metrics.key, metrics.step, metrics.value FROM metrics
-JOIN tags sweep ON sweep.run_uuid = metrics.run_uuid AND sweep.key = 'fcos.sweep'
-JOIN tags arm ON arm.run_uuid = metrics.run_uuid AND arm.key = 'fcos.arm'
-JOIN tags seed ON seed.run_uuid = metrics.run_uuid AND seed.key = 'fcos.seed'
-WHERE sweep.value LIKE 'driver%'
-"""
-# Their runs: state, and how many params, inputs and tags each has.
-RECORDED = """
-SELECT runs.status, runs.lifecycle_stage,
-  (SELECT count(*) FROM params WHERE params.run_uuid = runs.run_uuid),
-  (SELECT count(*) FROM inputs WHERE inputs.destination_id = runs.run_uuid),
-  (SELECT count(*) FROM tags parent JOIN tags sweep ON sweep.run_uuid = parent.value AND sweep.key = 'fcos.sweep'
-    WHERE parent.run_uuid = runs.run_uuid AND parent.key = 'mlflow.parentRunId' AND sweep.value = own.value)
-FROM runs JOIN tags own ON own.run_uuid = runs.run_uuid AND own.key = 'fcos.sweep'
-WHERE own.value LIKE 'driver%' AND EXISTS
-  (SELECT 1 FROM tags kind WHERE kind.run_uuid = runs.run_uuid AND kind.key = 'fcos.kind' AND kind.value = :kind)
-"""
-
-
-def check_stored(server: TrackingServer) -> None:
-    """The database has every point of the drivers once, and whole runs, none of them twice."""
-    found = sorted((sweep, arm, int(seed), *rest) for sweep, arm, seed, *rest in server.rows(STORED))
-    expected = sorted(
-        (sweep_name(number), arm, seed, key, step, value)
-        for number in range(DRIVERS)
-        for seed in range(TRAININGS // len(ARMS))
-        for arm in ARMS
-        for (key, step), value in points_of(number, seed, arm).items()
-    )
-    lost, twice = len(set(expected) - set(found)), len(found) - len(set(found))
-    print(f"{len(expected)} points: {lost} lost, {twice} twice")
-    assert found == expected
-    trials = server.rows(RECORDED, kind="trial")
-    num_params = trials[0][2]
-    assert num_params > 50
-    assert [tuple(row) for row in trials] == [("FINISHED", "active", num_params, 2, 1)] * (DRIVERS * TRAININGS)
-    assert [tuple(row)[:2] for row in server.rows(RECORDED, kind="sweep")] == [("FINISHED", "active")] * DRIVERS
-    files = [path.name for path in server.artifacts.rglob("*.json")]
-    assert (files.count("config.json"), files.count("versions.json")) == (len(trials), len(trials))
 
 
 @pytest.mark.alone
@@ -146,7 +105,7 @@ def test_eight_drivers_lose_nothing_where_the_database_goes_away(server: Trackin
     # What waits for a server that does not answer waits for as long as MLflow's client does, and twice.
     assert max(calls) < 10
     assert "refused" not in drivers.logs()
-    check_stored(server)
+    check_stored(server, DRIVERS, TRAININGS)
 
 
 def kinds(name: str, store: MlflowClient) -> dict[tuple[str, str], Run]:
@@ -183,6 +142,15 @@ def check_no_password(server: TrackingServer, *folders: Path) -> None:
         assert server.rows(f"SELECT key FROM {table} WHERE value LIKE :value", value=f"%{server.user.password}%") == []
 
 
+def start_held(folder: Path, hold: Hold, uri: str, name: str, data: str) -> "tuple[list[str], subprocess.Popen[str]]":
+    """Start a sweep of one training, which waits at step FIRST, in an experiment of its name; return its words too."""
+    words = [*SHARED, *LONGER, data, f"name={name}", f"tracking.uri={uri}", f"tracking.experiment={name}"]
+    hold.at(FIRST)
+    process = start(folder, *words)
+    wait_for(hold.held, process)
+    return words, process
+
+
 @pytest.mark.parametrize(("end", "signed_in"), [("stopped", "by variables"), ("killed", "in the address")])
 def test_a_sweep_goes_on_without_its_database(
     server: TrackingServer,
@@ -199,11 +167,7 @@ def test_a_sweep_goes_on_without_its_database(
         for name in server.user.variables:
             monkeypatch.delenv(name)
     name = f"database_{end}"
-    data = own_data(1 if end == "stopped" else 2)
-    words = (*SHARED, *LONGER, data, f"name={name}", f"tracking.uri={uri}", f"tracking.experiment={name}")
-    hold.at(FIRST)
-    process = start(tmp_path, *words)
-    wait_for(hold.held, process)
+    _, process = start_held(tmp_path, hold, uri, name, own_data(1 if end == "stopped" else 2))
     try:
         (server.database.stop if end == "stopped" else server.database.kill)()
         (trial,) = trials_of(tmp_path, name)
@@ -312,11 +276,7 @@ def test_what_is_deleted_while_a_sweep_runs_comes_back_by_the_same_command(
     server: TrackingServer, store: MlflowClient, tmp_path: Path, hold: Hold, deleted: str
 ) -> None:
     name = f"deleted_{deleted}"
-    data = own_data(5 if deleted == "run" else 6)
-    words = (*SHARED, *LONGER, data, f"name={name}", f"tracking.uri={server.uri}", f"tracking.experiment={name}")
-    hold.at(FIRST)
-    process = start(tmp_path, *words)
-    wait_for(hold.held, process)
+    words, process = start_held(tmp_path, hold, server.uri, name, own_data(5 if deleted == "run" else 6))
     wait_until(lambda: len(kinds(name, store)) == 3)
     experiment = store.get_experiment_by_name(name)
     assert experiment is not None
@@ -326,9 +286,9 @@ def test_what_is_deleted_while_a_sweep_runs_comes_back_by_the_same_command(
         store.delete_experiment(experiment.experiment_id)
     hold.release()
     output, errors = process.communicate(timeout=PATIENCE)
-    print(output + errors)
     # The training ends; what the store does not take is said, and no report can be written of it.
-    assert process.returncode == 1 and "Traceback" not in output + errors
+    assert process.returncode == 1 and "Traceback" not in output + errors, output + errors
+    assert "refused" in output + errors, output + errors
     (trial,) = trials_of(tmp_path, name)
     assert loss_steps(trial)[-1] == STEPS
     if deleted == "experiment":

@@ -9,7 +9,8 @@ import pytest
 from fcos.config.run import SyntheticConfig
 from fcos.data.synthetic import synthetic_folder
 from tests.helpers.experiments.sweeps import SHARED, SWEEP, runs, trials_of
-from tests.helpers.processes.clusters import cluster, data_words, needs_mounts, run
+from tests.helpers.processes.clusters import cluster, data_words, run
+from tests.helpers.processes.namespaces import needs_namespaces
 
 SHAPES = SyntheticConfig(image_size=64, train_images=24, val_images=6, object_size=(10, 40))
 WORDS = [
@@ -32,7 +33,7 @@ def other(root: Path, at: Path) -> Path:
 
 @pytest.mark.slow(minutes=1.5)
 def test_a_number_belongs_to_the_data_of_the_command_wherever_it_is_trained(tmp_path: Path) -> None:
-    needs_mounts()
+    needs_namespaces("--mount")
     shutil.copytree(synthetic_folder(SHAPES, tmp_path / "drawn"), tmp_path / "data" / "shapes")
     here, outputs = tmp_path / "data" / "shapes", tmp_path / "outputs"
     hidden = other(here, tmp_path / "hidden")

@@ -1,4 +1,4 @@
-"""The image of kuberay.yaml: its Dockerfile keeps hadolint's rules, and its commands do what they are there for."""
+"""The image of kuberay.yaml: hadolint finds nothing in its Dockerfile, and its commands do what they are there for."""
 
 import fnmatch
 import os
@@ -7,59 +7,31 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from fcos.installation import ROOT
-from tests.helpers.deploy.dockerfile import Instruction, defaults, parse, problems
-from tests.helpers.deploy.files import DEPLOY, stand_in
+from tests.helpers.deploy.dockerfile import Instruction, defaults, parse
+from tests.helpers.deploy.files import DEPLOY, linter, stand_in
 
 FILE = DEPLOY / "Dockerfile"
 LOCK = ROOT / "requirements.lock"
-PINNED = f"FROM python:3.11.1-slim@sha256:{'0' * 64} AS only\n"
-USER = "USER 1000:1000\n"
 
 
 def instructions() -> list[Instruction]:
     return parse(FILE.read_text())
 
 
-def test_the_dockerfile_keeps_the_rules() -> None:
-    assert problems(FILE.read_text()) == []
-
-
-@pytest.mark.parametrize(
-    ("rule", "text"),
-    [
-        ("DL3000", f"{PINNED}WORKDIR app\n{USER}"),
-        ("DL3002", f"{PINNED}USER root\n"),
-        ("DL3002", f"{PINNED}USER ray\n"),
-        ("DL3002", f"{PINNED}{USER}FROM only AS last\n"),
-        ("DL3003", f"{PINNED}RUN cd /app && make\n{USER}"),
-        ("DL3004", f"{PINNED}RUN sudo make\n{USER}"),
-        ("DL3006", f"FROM python:3.11-slim AS only\n{USER}"),
-        ("DL3006", f"ARG BASE=python\nFROM ${{BASE}} AS only\n{USER}"),
-        ("DL3007", f"FROM python:latest AS only\n{USER}"),
-        ("DL3008", f"{PINNED}RUN apt-get install --no-install-recommends wget && rm -rf /var/lib/apt/lists\n{USER}"),
-        ("DL3009", f"{PINNED}RUN apt-get install --no-install-recommends wget=1.2\n{USER}"),
-        ("DL3013", f"{PINNED}RUN pip install --no-cache-dir torch\n{USER}"),
-        ("DL3015", f"{PINNED}RUN apt-get install wget=1.2 && rm -rf /var/lib/apt/lists\n{USER}"),
-        ("DL3020", f"{PINNED}ADD fcos fcos\n{USER}"),
-        ("DL3025", f"{PINNED}{USER}CMD python\n"),
-        ("DL3042", f"{PINNED}RUN make \\\n    && pip install -r requirements.lock\n{USER}"),
-        ("DL3045", f"{PINNED}WORKDIR /app\nFROM only AS last\nCOPY fcos fcos\n{USER}"),
-        ("DL3059", f"{PINNED}RUN make\n# twice\nRUN make\n{USER}"),
-        ("DL4000", f"{PINNED}MAINTAINER someone\n{USER}"),
-        ("DL4006", f"{PINNED}RUN make | tee log\n{USER}"),
-    ],
-)
-def test_each_rule_is_found_broken(rule: str, text: str) -> None:
-    assert [each.split()[0] for each in problems(text)] == [rule]
-
-
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
 def test_hadolint_finds_nothing() -> None:
-    done = subprocess.run(["hadolint", str(FILE)], capture_output=True, text=True, check=False)
+    done = subprocess.run([linter("hadolint"), str(FILE)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_begins_from_one_that_is_pinned_and_runs_as_a_number() -> None:
+    found = instructions()
+    images = {each.value.split()[0] for each in found if each.name == "FROM"} - {each.stage for each in found}
+    assert images == {"${BASE}", "${VARIANT}"}
+    assert re.fullmatch(r"[a-z0-9./-]+:[A-Za-z0-9_.-]+@sha256:[0-9a-f]{64}", defaults(found)["BASE"])
+    # Kubernetes cannot see of a name that it is not root's.
+    users = [each.value for each in found if each.name == "USER" and each.stage == found[-1].stage]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
 
 
 def test_the_image_has_a_variant_with_cuda_and_one_without() -> None:

@@ -1,6 +1,5 @@
 """The files for Kubernetes: held against the documented fields and what KubeRay and Kueue require beside them."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import yaml
 from fcos.installation import ROOT
 from tests.helpers.deploy.files import DEPLOY, amount, composed, documents_of, words_after_entry
 from tests.helpers.deploy.kubernetes_schemas import SCHEMAS
+from tests.helpers.processes.namespaces import needs_namespaces
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 FILES = ("kuberay.yaml", "kueue.yaml")
@@ -144,9 +144,9 @@ time.sleep(600)
 
 @pytest.mark.ray
 def test_the_sweep_of_a_pod_is_ended_and_nothing_else(tmp_path: Path) -> None:
-    probe = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True, check=False)
-    if os.geteuid() != 0 or probe.returncode != 0:
-        pytest.skip("needs to make a process namespace, which a pod has (root)")
+    # A pod has one of processes.
+    namespaces = ("--pid", "--fork", "--mount-proc", "--kill-child")
+    needs_namespaces(*namespaces)
     sweep, other = tmp_path / "orchestration" / "sweep.py", tmp_path / "other.py"
     sweep.parent.mkdir()
     for file in (sweep, other):
@@ -158,7 +158,7 @@ def test_the_sweep_of_a_pod_is_ended_and_nothing_else(tmp_path: Path) -> None:
         f"test -e {sweep}.closed && echo closed; kill -0 $other && echo goes on"
     )
     pod = subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", script],
+        ["unshare", *namespaces, "bash", "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,7 +1,6 @@
 """The file for Slurm: its options, the Ray that it starts, and a job whose time is up; Slurm has stand-ins."""
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.deploy.files import DEPLOY, composed, stand_in
+from tests.helpers.deploy.files import DEPLOY, composed, linter, stand_in
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 SCRIPT = DEPLOY / "slurm.sh"
@@ -46,11 +45,10 @@ def test_the_options_are_sbatchs_own() -> None:
     assert max(i for i, line in enumerate(lines) if line.startswith("#SBATCH")) < first
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("script", sorted(DEPLOY.glob("*.sh")), ids=lambda file: file.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
-    done = subprocess.run(["shellcheck", "-x", str(script)], capture_output=True, text=True, check=False)
-    assert done.stdout == ""
+    done = subprocess.run([linter("shellcheck"), "-x", str(script)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("script", sorted(DEPLOY.glob("*.sh")), ids=lambda file: file.name)

@@ -62,7 +62,7 @@ def test_a_head_that_is_out_of_reach_for_a_while_disturbs_nothing(
     monkeypatch.setattr(watchdogs, "_answers", record)
     with watch_head(address, reasons.append):
         listener.close()
-        # It was given up after three.
+        # Longer than a head that is busy for a moment.
         wait_until(lambda: answers.count(False) >= 10)
         with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
             wait_until(lambda: answers[-1])
