@@ -39,7 +39,7 @@ def test_one_that_only_looks_whether_a_command_works_there_refuses_none(tmp_path
     (tmp_path / LOCK).touch()
     with (tmp_path / LOCK).open("rb") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
-        monkeypatch.setattr(lock.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        monkeypatch.setattr("orchestration.cli.lock.time.sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
         with lock_folder(tmp_path, "now"):
             pass
 

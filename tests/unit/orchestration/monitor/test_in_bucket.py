@@ -182,7 +182,12 @@ def test_a_record_is_all_that_is_read_of_a_sweep_but_its_lock(
     sweeps.find("first")
     read: list[str] = []
     call = Objects.read_if_there
-    monkeypatch.setattr(Objects, "read_if_there", lambda each, name: read.append(name) or call(each, name))
+
+    def read_if_there(each: Objects, name: str) -> bytes | None:
+        read.append(name)
+        return call(each, name)
+
+    monkeypatch.setattr(Objects, "read_if_there", read_if_there)
     sweeps.refresh([sweeps.folder / "first"])
     assert read == [STATUS, "lock/newest", "lock/00000001.json", "lock/00000002.json"]
 

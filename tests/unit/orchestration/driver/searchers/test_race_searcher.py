@@ -48,9 +48,9 @@ class Command:
             race,
             sampler,
             pending,
-            lambda index: index,
+            lambda index: index,  # type: ignore[arg-type, return-value]
             self.added.append,
-            self.fetch,  # type: ignore[arg-type, return-value]
+            self.fetch,
         )
         self.count = 0
 
