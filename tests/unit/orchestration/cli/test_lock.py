@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.cli import lock
 from orchestration.cli.lock import LOCK, FolderInUse, lock_folder
 
 TRY = """
