@@ -127,7 +127,7 @@ def search_text(plan: Plan) -> str:
     search, strategy = plan.search, plan.search.strategy
     ends = [f"{mode}imum of {metric}" for mode, metric in zip(search.modes, search.config.metrics, strict=True)]
     text = f"search for the {' and the '.join(ends)}: {strategy.searcher}"
-    if search.samples_as_it_goes:
+    if strategy.searcher == "tpe":
         text += ", each point drawn from what earlier trainings gave"
     if len(search.seeds) > 1 and search.config.objectives:
         text += f"; each is trained with {len(search.seeds)} seeds"
