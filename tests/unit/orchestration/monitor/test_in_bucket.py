@@ -189,7 +189,7 @@ def test_a_record_is_all_that_is_read_of_a_sweep_but_its_lock(
 
     monkeypatch.setattr(Objects, "read_if_there", read_if_there)
     sweeps.refresh([sweeps.folder / "first"])
-    assert read == [STATUS, "lock/newest", "lock/00000001.json", "lock/00000002.json"]
+    assert read == [STATUS, "lock/00000001.json", "lock/00000002.json"]
 
 
 def test_a_misspelt_name_is_refused_with_a_near_one(sweeps: BucketSweeps, write: Write) -> None:
