@@ -235,7 +235,7 @@ class BucketOutput:
             fetch_newest(run, folder)
 
     def _is_fetched(self, folder: Path) -> bool:
-        """Return whether a training is brought here as the bucket has it: no command of this host works on its sweep."""
+        """Return whether a training comes here as the bucket has it: no command of this host works on its sweep."""
         return folder.is_relative_to(self.folder) and not _is_in_use(folder.parents[1])
 
     def fetch_results(self, folder: Path, summary: RunSummary) -> list[str]:
