@@ -212,7 +212,7 @@ class BucketOutput:
 
         Raises BucketError and OSError.
         """
-        if not folder.is_relative_to(self.folder) or _is_in_use(folder.parents[1]):
+        if not self._is_fetched(folder):
             return
         run = self.training(folder)
         pull_run(run, folder)
@@ -223,6 +223,20 @@ class BucketOutput:
         if checkpoint and not (folder / checkpoint).exists():
             fetch_newest(run, folder)
         fetch_results(run, folder, finished.summary)
+
+    def fetch_begun(self, folder: Path) -> None:
+        """Fetch what there is of a training of any sweep below the address, with its newest whole checkpoint.
+
+        Raises BucketError and OSError.
+        """
+        if self._is_fetched(folder):
+            run = self.training(folder)
+            pull_run(run, folder)
+            fetch_newest(run, folder)
+
+    def _is_fetched(self, folder: Path) -> bool:
+        """Return whether a training comes here as the bucket has it: no command of this host works on its sweep."""
+        return folder.is_relative_to(self.folder) and not _is_in_use(folder.parents[1])
 
     def fetch_results(self, folder: Path, summary: RunSummary) -> list[str]:
         """Fetch the files of a finished training that are not here; return what is wrong with those that stay away."""

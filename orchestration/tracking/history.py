@@ -118,15 +118,18 @@ class History:
 
 
 def _relocated(tags: Mapping[str, str], output: Path) -> Mapping[str, str]:
-    """Return tags whose paths lie in this host's local folder of a bucket, where another host's folder of it is named.
+    """Return tags whose paths are those of this host; see `path_here`."""
+    paths = {name: path_here(tags[name], output) for name in (Tag.FOLDER, Tag.CHECKPOINT) if name in tags}
+    return {**tags, **paths}
+
+
+def path_here(path: str, output: Path) -> str:
+    """Return a path in this host's local folder of a bucket, where one in another host's folder of it is named.
 
     Such folders are named by the bucket's address alike on all hosts, below caches that are not.
     """
-    below = f"/{BUCKETS}/{output.name}/"
-    if output.parent.name != BUCKETS:
-        return tags
-    paths = {name: tags[name] for name in (Tag.FOLDER, Tag.CHECKPOINT) if below in tags.get(name, "")}
-    return {**tags, **{name: str(output / path.partition(below)[2]) for name, path in paths.items()}}
+    _, below, rest = path.partition(f"/{BUCKETS}/{output.name}/")
+    return str(output / rest) if below and output.parent.name == BUCKETS else path
 
 
 def open_history(uri: str | None, output: Path) -> History | None:

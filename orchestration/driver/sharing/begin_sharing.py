@@ -36,7 +36,8 @@ def share_trainings(
     """
     objects, name, host = _objects(lab, bucket), uuid.uuid4().hex, socket.gethostname()
     holder, others = Holder(objects, name, plan.name, host), OtherHolders(objects, name)
-    results = OtherResults(lab, plan, fetch=is_here if bucket is None else bucket.fetch_training)
+    fetches = (is_here, is_here) if bucket is None else (bucket.fetch_training, bucket.fetch_begun)
+    results = OtherResults(lab, plan, fetch=fetches[0], fetch_begun=fetches[1])
     shared = SharedTrainings(plan, objects, others, results, _store(lab, bucket), host)
 
     def heartbeat() -> None:

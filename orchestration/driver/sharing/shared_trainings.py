@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fcos.storage.run_folder import RunSummary
 from orchestration.driver.events import TrialEvent, TrialFailed, TrialFinished, TrialStopped
@@ -162,7 +161,8 @@ class SharedTrainings:
         claim = state.claim
         # The lock of the sweep's folder is this command's: an earlier one that claimed it is dead, and not waited for.
         # Where a lock of another host is not seen, one of the two that work there gives way.
-        is_own = claim.folder == str(self.plan.folder_of(trial)) and not self.others.has_moved(claim.holder)
+        is_in_own = self.results.folder_here(claim.folder) == self.plan.folder_of(trial)
+        is_own = is_in_own and not self.others.has_moved(claim.holder)
         if not state.is_free and (is_own or self.others.is_dead(claim.holder)):
             state = expire(self.objects, trial.identity, state, self.others.own)
             # Where another command was faster, its own.
@@ -173,7 +173,7 @@ class SharedTrainings:
         if is_apart:
             # Or before the output folder was moved.
             return _Free(state)
-        result = self.results.find(trial, Path(claim.folder))
+        result = self.results.find(trial, self.results.folder_here(claim.folder))
         if result.source is not None:
             return _Free(state, result.source)
         if state.end.outcome is Outcome.FINISHED and not (is_own or result.is_useless):

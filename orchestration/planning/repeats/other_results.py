@@ -7,6 +7,7 @@ which it has from the beginning of a training.
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from orchestration.planning.reuse import (
     is_here,
     take_all,
 )
-from orchestration.tracking.history import History, PastRun, open_history
+from orchestration.tracking.history import History, PastRun, open_history, path_here
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
 from orchestration.trial.retries import memory_tags
@@ -49,16 +50,26 @@ class OtherResults:
     """What other commands have of the trainings of a plan; a store that does not answer has nothing."""
 
     def __init__(
-        self, lab: LabConfig, plan: Plan, history: History | None = None, fetch: FetchTraining = is_here
+        self,
+        lab: LabConfig,
+        plan: Plan,
+        history: History | None = None,
+        fetch: FetchTraining = is_here,
+        fetch_begun: FetchTraining = is_here,
     ) -> None:
         """Create it; the store is opened at the first look, unless its history is given.
 
-        fetch: brings a training's folder here from the bucket of the output; raises OSError.
+        fetch, fetch_begun: bring the folder of a training that is finished, or not, here from the bucket of the output;
+        both raise OSError.
         """
         self._lab, self._plan = lab, plan
-        self._history, self._fetch = history, fetch
+        self._history, self._fetch, self._fetch_begun = history, fetch, fetch_begun
         # Two threads look.
         self._lock = threading.Lock()
+
+    def folder_here(self, folder: str) -> Path:
+        """Return where a folder lies that the command of another host has named."""
+        return Path(path_here(folder, self._lab.folder))
 
     def find(self, trial: Trial, folder: Path) -> OtherResult:
         """Return what a training can be taken from, first of all the one in a folder."""
@@ -88,10 +99,20 @@ class OtherResults:
         with self._lock:
             try:
                 history = self._opened() if self._plan.shares else None
-                return () if history is None else find_trunks(history, self._plan, [trial])[trial.identity]
+                if history is None:
+                    return ()
+                self._fetch_all_begun(history, trial)
+                return find_trunks(history, self._plan, [trial])[trial.identity]
             except (TrackingError, KeyError):
                 self._history = None
                 return ()
+
+    def _fetch_all_begun(self, history: History, trial: Trial) -> None:
+        """Fetch what other sweeps have of a training; what is not reached is not gone on from."""
+        folders = {Path(run.tags.get(Tag.FOLDER, "")) for run in history.begun(trial.identity)}
+        for folder in sorted(folders - {self._plan.folder_of(trial)}):
+            with suppress(OSError):
+                self._fetch_begun(folder)
 
     def take(self, trial: Trial, source: ReuseSource) -> RunSummary | None:
         """Fill a training's folder from another one; return the result, None where an arm has yet to be evaluated."""

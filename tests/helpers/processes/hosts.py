@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.helpers.experiments.sweeps import SWEEP
@@ -18,6 +18,8 @@ from tests.helpers.processes.namespaces import ADDRESSES, HOME, OUTSIDE, SHARED,
 from tests.helpers.processes.waiting import PATIENCE
 
 HEAD, PORT = "head", 6379
+# Ray's own.
+DASHBOARD_PORT = 8265
 ADDRESS = f"{ADDRESSES[HEAD]}:{PORT}"
 # As every host sees it.
 OUTPUT = SHARED / "outputs"
@@ -40,7 +42,7 @@ class Hosts:
             # Ray would let its workers give way to all else that this machine has to do.
             "RAY_worker_niceness": "0",
         }
-        # Which takes long to start; what a lost host had reserved needs it.
+        # Which takes long to start; jobs, and what a lost host had reserved, need it.
         self.dashboard = False
         self._token = secrets.token_hex(16)
         self._network = Network()
@@ -57,9 +59,9 @@ class Hosts:
             self.boot(name)
         self.join(*names)
 
-    def boot(self, name: str, lines: Sequence[str] = ()) -> Host:
+    def boot(self, name: str, lines: Sequence[str] = (), *, code: bool = True) -> Host:
         """Make a host that is on the network, and not in the cluster yet; see `make_host`."""
-        host = make_host(name, self.folder / name, self.shared, lines)
+        host = make_host(name, self.folder / name, self.shared, lines, code=code)
         self._hosts[name] = host
         token = host.home / ".ray" / "auth_token"
         token.touch(mode=0o600)
@@ -97,11 +99,11 @@ class Hosts:
                 text=True,
             )
 
-    def start(self, *words: str, entry: Path = SWEEP) -> "subprocess.Popen[str]":
-        """Start a command on the head, for the cluster and with the shared folder for its output."""
+    def start(self, *words: str, entry: Path = SWEEP, on: str = HEAD) -> "subprocess.Popen[str]":
+        """Start a command on a host, for the cluster and with the shared folder for its output."""
         own = (f"cluster.address={ADDRESS}", f"output={OUTPUT}")
         return subprocess.Popen(
-            self[HEAD].command(sys.executable, str(entry), *words, *own),
+            self[on].command(sys.executable, str(entry), *words, *own),
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -109,9 +111,9 @@ class Hosts:
             text=True,
         )
 
-    def run(self, *words: str, entry: Path = SWEEP) -> "subprocess.CompletedProcess[str]":
+    def run(self, *words: str, entry: Path = SWEEP, on: str = HEAD) -> "subprocess.CompletedProcess[str]":
         """Run a command as `start` does, to its end."""
-        with self.start(*words, entry=entry) as process:
+        with self.start(*words, entry=entry, on=on) as process:
             output, errors = process.communicate(timeout=PATIENCE)
         assert "Traceback" not in output + errors, output + errors
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -126,16 +128,43 @@ class Hosts:
         record = json.loads((trial / "alive" / f"rank_{rank}.json").read_text())
         return self._host_of(record["node"]), int(record["pid"])
 
+    def workers(self, trial: Path) -> set[str]:
+        """Return the hosts where a training has workers."""
+        names = set()
+        for path in (trial / "alive").glob("rank_*.json"):
+            with suppress(OSError, ValueError, KeyError, StopIteration):
+                names.add(self._host_of(json.loads(path.read_text())["node"]).name)
+        return names
+
     def _host_of(self, node_id: str) -> Host:
         for name, host in self._hosts.items():
             if name not in self._ids:
                 self._ids[name] = host.node_id()
         return next(host for name, host in self._hosts.items() if self._ids[name] == node_id)
 
+    def drain(self, name: str, seconds: int) -> None:
+        """Give notice that a host will be taken away."""
+        words = ("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot")
+        command = (str(RAY), "drain-node", "--address", ADDRESS, "--node-id", self[name].node_id(), *words)
+        environment = {**self.environment, "RAY_AUTH_MODE": "token"}
+        self[HEAD].run(*command, "--deadline-remaining-seconds", str(seconds), env=environment)
+
     def lose(self, name: str) -> None:
         """Cut a host's power: nothing more comes of it, and no one is notified."""
         self._network.unplug(self[name])
         self._hosts.pop(name).end()
+
+    def cut(self, one: str, other: str) -> None:
+        """Let no packet between two hosts through."""
+        self._network.set_link(one, other, loss=1.0)
+
+    def slow_down(self, one: str, other: str, *, seconds: float, loss: float) -> None:
+        """Let packets between two hosts take that long, one way, and lose a share of them."""
+        self._network.set_link(one, other, seconds=seconds, loss=loss)
+
+    def mend(self, one: str, other: str) -> None:
+        """Let packets between two hosts through again."""
+        self._network.set_link(one, other)
 
     def close(self) -> None:
         for host in self._hosts.values():

@@ -21,7 +21,6 @@ import pytest
 
 from tests.helpers.experiments.sweeps import ROOT
 from tests.helpers.processes.switch import DEVICE
-from tests.helpers.processes.waiting import PATIENCE
 
 # As a host sees them, both in a /tmp of its own: its home and working folder, and the folder that all hosts share.
 HOME, SHARED = Path("/tmp/home"), Path("/tmp/shared")
@@ -104,16 +103,20 @@ class Host:
         """Kill all of its processes at once."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        self.holder.communicate(timeout=PATIENCE)
+        self.holder.wait()
 
 
-def make_host(name: str, folder: Path, shared: Path, lines: Sequence[str] = ()) -> Host:
-    """Make a host, its files below `folder`; `lines` of a shell are run in its namespaces before anything else."""
+def make_host(name: str, folder: Path, shared: Path, lines: Sequence[str] = (), *, code: bool = True) -> Host:
+    """Make a host, its files below `folder`; `lines` of a shell are run in its namespaces before anything else.
+
+    code: whether it has a checkout; the packages of this Python it has in any case.
+    """
     for part in ("code", "kept", f"tmp/{HOME.name}/.ray", f"tmp/{SHARED.name}"):
         (folder / part).mkdir(parents=True)
     hosts = ["127.0.0.1 localhost", *(f"{address} {each}" for each, address in ADDRESSES.items())]
     (folder / "hosts").write_text("\n".join(hosts) + "\n")
-    copy_code(folder / "code")
+    if code:
+        copy_code(folder / "code")
     script = "\n".join(["set -eu", *_set_up(name, folder, shared), *lines, *_finish()])
     holder = subprocess.Popen(
         [*ENDS_WITH_THIS, "unshare", *OWN, "--fork", "--kill-child", "--mount-proc", "bash", "-c", script],
@@ -190,8 +193,14 @@ class Network:
         """Take a host off the network, as a power cut would: nothing comes of it any more, not even that it ends."""
         self._do("unplug", host.name)
 
+    def set_link(self, one: str, other: str, *, seconds: float = 0.0, loss: float = 0.0) -> None:
+        """Set how long packets between two hosts take, one way, and the share of them that is lost."""
+        self._do("link", one, other, seconds, loss)
+
     def close(self) -> None:
-        self._switch.communicate(timeout=PATIENCE)
+        assert self._switch.stdin is not None
+        self._switch.stdin.close()
+        self._switch.wait()
 
     def _do(self, *words: str | float) -> None:
         assert self._switch.stdin is not None and self._switch.stdout is not None

@@ -12,8 +12,9 @@ from fcos.data.synthetic import synthetic_folder
 from tests.helpers.experiments.sweeps import ROOT, loss_steps, statuses, trials_of
 from tests.helpers.processes.clusters import data_words
 from tests.helpers.processes.hosts import HEAD, Hosts
-from tests.helpers.processes.interrupted import SINGLE
+from tests.helpers.processes.interrupted import SINGLE, check_whole, redone
 from tests.helpers.processes.namespaces import HOME
+from tests.helpers.processes.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow(minutes=2)
 
@@ -30,8 +31,8 @@ ON_DISK = (
 SHAPES = SyntheticConfig(image_size=64, train_images=24, val_images=6, object_size=(10, 40))
 SKEWED_CLOCK = Path(__file__).parents[2] / "helpers" / "processes" / "skewed_clock"
 SECONDS_AHEAD = 600
-# Bytes that the drawn data do not fit into.
-FULL = "128k"
+# Bytes that the drawn data do not fit into, and that they do.
+FULL, ENOUGH = "128k", "64m"
 
 
 def packages() -> Path:
@@ -102,3 +103,37 @@ def test_a_host_with_other_code_and_packages_trains_nothing(hosts: Hosts) -> Non
     assert set(statuses(hosts.shared).values()) == {"FAILED"}
     (trial,) = trials_of(hosts.shared)
     assert loss_steps(trial) == [] and not (trial / "summary.json").exists()
+
+
+def test_a_host_with_another_ray_does_not_join(hosts: Hosts) -> None:
+    hosts.add(HEAD)
+    hosts.boot("node1", [another(hosts, packages() / "ray" / "_version.py", r'^(version = ")[^"]+(")$')])
+    assert hosts.start_ray("node1").wait(timeout=PATIENCE) != 0
+    log = hosts.log_of("node1")
+    assert "Version mismatch" in log and "Ray: 0.0.1" in log
+
+
+def test_a_host_without_the_data_ends_the_training_at_once(hosts: Hosts, tmp_path: Path) -> None:
+    hosts.add(HEAD, "node1", "node2")
+    give_data(hosts, tmp_path, HEAD, "node1")
+    done = hosts.run(*ON_DISK)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"data.root={HOME / 'data'}: no such folder" in done.stdout and "taken up" not in done.stdout
+    assert set(statuses(hosts.shared).values()) == {"FAILED"}
+
+
+def test_a_full_disk_stops_the_sweep_and_a_clock_ten_minutes_ahead_is_no_matter(hosts: Hosts) -> None:
+    hosts.environment["PYTHONPATH"] = str(SKEWED_CLOCK)
+    hosts.add(HEAD, "node1")
+    hosts.boot("node2", [small_cache()])
+    hosts.join("node2", more={"FCOS_LAB_TEST_CLOCK": str(SECONDS_AHEAD)})
+    done = hosts.run(*WORDS)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "no space left on the disk of" in done.stdout and "the same command goes on" in done.stdout
+    assert "RUNNING" not in statuses(hosts.shared).values()
+    hosts["node2"].run("mount", "-o", f"remount,size={ENOUGH}", str(HOME / "cache"))
+    again = hosts.run(*WORDS)
+    assert again.returncode == 0, again.stdout + again.stderr
+    check_whole(hosts.shared)
+    (trial,) = trials_of(hosts.shared)
+    assert redone(trial) == 0 and "taken up" not in again.stdout

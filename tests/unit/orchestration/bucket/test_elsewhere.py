@@ -1,20 +1,24 @@
-"""Finished trainings of other sweeps in a bucket: found by another host's paths, fetched, taken over."""
+"""Trainings of other sweeps in a bucket: found by another host's paths, fetched, taken over or gone on from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.checkpoint_folder import steps_in
-from fcos.storage.run_folder import CHECKPOINTS, TRAINING_ID
+from fcos.storage.run_folder import CHECKPOINTS, POINTS, TRAINING_ID
 from fcos.storage.store_conventions import Tag
 from orchestration.bucket.output import BucketOutput
 from orchestration.planning.make_plan import make_plan
+from orchestration.planning.repeats.other_results import OtherResults
 from orchestration.planning.reuse import find_reuse_source, take
 from orchestration.tracking import history
 from tests.helpers.bucket_runs import memory_bucket
-from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.composed import composed_into, plan_of
 from tests.helpers.experiments.stored_runs import StoredRuns
+from tests.helpers.memory_objects import MemoryObjects
+from tests.helpers.other_command import OtherCommand
 from tests.unit.orchestration.planning.test_reuse import finish
 
 HERE = Path("/home/me/.cache/fcos-lab/buckets/0123456789abcdef")
@@ -56,3 +60,23 @@ def test_a_training_of_another_host_is_fetched_and_taken_over(tmp_path: Path) ->
     take(trial, source, plan.folder_of(trial))
     assert steps_in(plan.folder_of(trial) / CHECKPOINTS) == {4}
     assert plan.summary_of(trial) is not None
+
+
+def test_a_training_that_another_host_has_begun_is_fetched_with_its_newest_checkpoint(tmp_path: Path) -> None:
+    words = ("+experiment=ablation_centerness", "experiment.seeds=[0]")
+    far, here = BucketOutput(memory_bucket(), tmp_path / "far"), tmp_path / "here"
+    lab, plan = composed_into(here, *words, "name=second"), plan_of(here, *words, "name=second")
+    trial = plan.trials[0]
+    first = OtherCommand(MemoryObjects(), plan_of(far.folder, *words, "name=first"))
+    first.claim(trial)
+    for step in (4, 8):
+        first.save(trial, step)
+    theirs = first.plan.folder_of(trial)
+    RunUpload(theirs, far.training(theirs)).sync()
+    fetched = here / theirs.relative_to(far.folder)
+    runs = [replace(run, tags={**run.tags, Tag.FOLDER: str(fetched)}) for run in first.runs(trial)]
+    assert OtherResults(lab, plan, StoredRuns(*runs)).find_trunks(trial) == ()
+    fetch = BucketOutput(far.objects, here).fetch_begun
+    (trunk,) = OtherResults(lab, plan, StoredRuns(*runs), fetch_begun=fetch).find_trunks(trial)
+    assert trunk.folder == fetched and steps_in(fetched / CHECKPOINTS) == {8}
+    assert (fetched / POINTS).read_bytes() == (theirs / POINTS).read_bytes()
