@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.parse import parse
 from fcos.config.run import Config
+from fcos.data.loader import eval_batches
 from fcos.runtime import LocalRuntime
 from fcos.storage import checkpoint_folder
-from fcos.storage.run_folder import ProgressRecord
+from fcos.storage.run_folder import MetricPoint, ProgressRecord
 from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.interruption import Preempted
@@ -38,6 +40,58 @@ def test_a_run_whose_machine_is_taken_away_saves_leaves_and_goes_on(
     assert summary.resumed_from == 1 and summary.workers == [[0, 1]]
     assert summary.metrics == expected.metrics
     assert [step for step, _ in losses(reported)] == [step for step, _ in losses(whole)]
+
+
+def reported_points(records: list[ProgressRecord]) -> list[MetricPoint]:
+    """All points but speeds, sorted."""
+    points = [point for record in records for point in record.points if point.key != "train/images_per_second"]
+    return sorted(points, key=lambda point: (point.step, point.arm or "", point.key))
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_an_evaluation_that_a_notice_interrupts_is_done_anew_with_the_same_numbers(
+    tiny_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    # Six batches, and ties that are drawn: from the generator that the training draws from as well.
+    tiny_values["data"]["synthetic"]["val_images"] = 48
+    tiny_values["model"]["assignment"]["tie_break"] = "random"
+    tiny_values["schedule"] |= {"best_metric": "AP", "checkpoint_every": 4, "log_every": 1}
+    config = parse(Config, tiny_values)
+    arms = {"weights": EvaluationSettings.of(config), "average": EvaluationSettings.of(config)}
+    arms["average"] = arms["average"].model_copy(update={"ema": 0.9})
+    whole: list[ProgressRecord] = []
+    expected = run(config, LocalRuntime(tmp_path / "whole", CPU, whole.append), arms)
+    begun: list[int] = []
+
+    def begin(*arguments: Any, **keywords: Any) -> Any:
+        begun.append(1)
+        return eval_batches(*arguments, **keywords)
+
+    monkeypatch.setattr("fcos.train.eval_batches", begin)
+    # In the second of the two evaluations after that step.
+    notice_at = 2 * step // 3
+    reported: list[ProgressRecord] = []
+    with pytest.raises(Preempted, match=f"saved at step {step}, before its evaluation"):
+        run(
+            config,
+            LocalRuntime(tmp_path / "left", CPU, reported.append, preemption_pending=lambda: len(begun) >= notice_at),
+            arms,
+        )
+    assert not [point for point in reported_points(reported) if point.arm is not None and point.step == step]
+    assert checkpoint_folder.newest_step(tmp_path / "left" / "checkpoints", ()) == step
+    # A second machine has notice too.
+    with pytest.raises(Preempted, match=f"saved at step {step}, before its evaluation"):
+        run(config, LocalRuntime(tmp_path / "left", CPU, reported.append, preemption_pending=lambda: True), arms)
+    summary = run(config, LocalRuntime(tmp_path / "left", CPU, reported.append), arms)
+    assert reported_points(reported) == reported_points(whole)
+    assert summary.resumed_from == step
+    assert (summary.metrics, summary.best) == (expected.metrics, expected.best)
+    last = [
+        checkpoint.load(checkpoint_folder.folder_of(tmp_path / name / "checkpoints", 6)) for name in ("whole", "left")
+    ]
+    for key, value in last[0].model.items():
+        torch.testing.assert_close(last[1].model[key], value, rtol=0, atol=0)
+    assert not last[1].state["unevaluated"]
 
 
 def test_one_worker_of_two_takes_the_whole_batch_in_two_pieces(tiny_values: dict[str, Any], tmp_path: Path) -> None:
