@@ -86,12 +86,14 @@ def train_on_workers(task: Task) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    from orchestration.cluster.elastic_scaling import ElasticTrainer
+
     demand = task.demand
     # No worker waits for another longer than the watchdog over all of them.
     limit = TorchConfig.timeout_s if task.stall_seconds is None else int(task.stall_seconds) + SLACK_SECONDS
     workers = demand.workers if demand.min_workers is None else (demand.min_workers, demand.workers)
     resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
-    trainer = TorchTrainer(
+    trainer = (TorchTrainer if demand.min_workers is None else ElasticTrainer)(
         train_worker,
         train_loop_config={"task": task},
         torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", timeout_s=limit),
