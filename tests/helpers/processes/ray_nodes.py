@@ -14,6 +14,23 @@ import pytest
 
 # Ray gives each node a fixed half minute to come up, which a machine with much to do may need more than once.
 STARTS = 4
+# Keeps an actor on a node until its own standard input ends: python -c OCCUPY ADDRESS NODE.
+OCCUPY = """
+import sys
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+class Occupant:
+    def stay(self):
+        pass
+
+ray.init(sys.argv[1], log_to_driver=False)
+where = NodeAffinitySchedulingStrategy(sys.argv[2], soft=False)
+occupant = ray.remote(num_cpus=0)(Occupant).options(scheduling_strategy=where).remote()
+ray.get(occupant.stay.remote())
+print("there", flush=True)
+sys.stdin.read()
+"""
 
 
 class Nodes:
@@ -60,6 +77,17 @@ class Nodes:
         command = [str(Path(sys.executable).with_name("ray")), "drain-node", "--address", self.address]
         command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
         subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], check=True, capture_output=True)
+
+    def occupy(self, node: Any) -> "subprocess.Popen[str]":
+        """Start a process that keeps an actor without resources on a node, and return it once the actor runs."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", OCCUPY, self.address, node.node_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None and process.stdout.readline() == "there\n"
+        return process
 
     def is_up(self, node: Any) -> bool:
         """Whether the process that serves a node runs."""
