@@ -23,6 +23,7 @@ from orchestration.trial.failures import (
 )
 from orchestration.trial.fence import begin_fenced, is_replaced
 from orchestration.trial.heartbeat import TRIAL, clear_heartbeats, registered
+from orchestration.trial.stalls import guarded
 from orchestration.trial.task import TASK, Task
 from orchestration.trial.worker import train_here, train_worker
 
@@ -64,7 +65,7 @@ def _attempt(task: Task, node: str) -> None:
         clear_failure(folder)
         files.clear_stop(folder)
         clear_heartbeats(folder)
-        with registered(folder, TRIAL, node):
+        with registered(folder, TRIAL, node), guarded(task):
             (train_on_workers if task.on_workers else train_here)(task)
         retries.end_attempt(task)
     except Exception as error:

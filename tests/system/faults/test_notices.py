@@ -119,9 +119,11 @@ def test_an_evaluation_is_given_up_for_a_notice_and_done_anew_elsewhere(
         *("data.synthetic.val_images=48", "data.cache_gb=0", "report=false"),
         *(f"schedule.eval_every={EVALUATED}", f"schedule.checkpoint_every={STEPS}"),
     )
-    undisturbed = sweep(tmp_path / "undisturbed", *words)
+    folder, whole = tmp_path / "left", tmp_path / "undisturbed"
+    for each in (folder, whole):
+        each.mkdir()
+    undisturbed = sweep(whole, *words)
     assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
-    folder = tmp_path / "left"
     hold.in_evaluation(EVALUATED - LOG)
     process = start(folder, *words)
     wait_for(hold.held, process)
@@ -142,4 +144,4 @@ def test_an_evaluation_is_given_up_for_a_notice_and_done_anew_elsewhere(
     check_whole(folder)
     assert loss_steps(trial) == list(range(LOG, STEPS + 1, LOG)), "a step was done again"
     assert summary_of(trial)["resumed_from"] == EVALUATED
-    assert values_of(folder) == values_of(tmp_path / "undisturbed")
+    assert values_of(folder) == values_of(whole)
