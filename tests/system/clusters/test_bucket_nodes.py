@@ -81,7 +81,7 @@ def test_a_training_killed_there_goes_on_there(
 def test_a_training_that_hangs_there_is_ended_there_and_goes_on(
     far: Callable[[], Nodes], server: S3Server, hosts: tuple[Host, Host], hold: Hold
 ) -> None:
-    near, there = hosts
+    near, _ = hosts
     hold.at(2 * INTERVAL + LOG)
     nodes = far()
     process = near.start(*SWEEP, *joined(nodes), f"cluster.stall_minutes={STALL / 60}")
