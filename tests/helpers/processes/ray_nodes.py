@@ -37,6 +37,7 @@ class Nodes:
     """The cluster, in the folder of `ray_folder`."""
 
     def __init__(self, cpus: list[int]) -> None:
+        self._occupants: list[subprocess.Popen[str]] = []
         for left in reversed(range(STARTS)):
             try:
                 self._start(cpus)
@@ -78,16 +79,16 @@ class Nodes:
         command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
         subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], check=True, capture_output=True)
 
-    def occupy(self, node: Any) -> "subprocess.Popen[str]":
-        """Start a process that keeps an actor without resources on a node, and return it once the actor runs."""
+    def occupy(self, node: Any) -> None:
+        """Keep an actor without resources on a node until the cluster is closed."""
         process = subprocess.Popen(
             [sys.executable, "-c", OCCUPY, self.address, node.node_id],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._occupants.append(process)
         assert process.stdout is not None and process.stdout.readline() == "there\n"
-        return process
 
     def is_up(self, node: Any) -> bool:
         """Whether the process that serves a node runs."""
@@ -103,6 +104,10 @@ class Nodes:
         raise AssertionError("a process of no node")
 
     def close(self) -> None:
+        for process in self._occupants:
+            process.kill()
+            process.communicate()
+        self._occupants.clear()
         self._cluster.shutdown()
 
 

@@ -1,7 +1,6 @@
 """Notices that a machine will be taken away: to a training that goes on with fewer workers, and amid an evaluation."""
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,9 +59,12 @@ def workers_have_notice() -> bool:
     return any("received preemption signal" in log.read_text(errors="replace") for log in logs if log.is_file())
 
 
-def leave(trial: Path, cluster: Nodes, node: object, process: "subprocess.Popen[str]") -> None:
-    """Wait until no process of a training is on a node."""
-    wait_for(lambda: not any(cluster.node_of(pid) is node for pid in training_processes(trial)), process)
+def is_on(node: object, cluster: Nodes, pid: int) -> bool:
+    try:
+        return cluster.node_of(pid) is node
+    except OSError:
+        # It has just ended.
+        return False
 
 
 def test_fewer_workers_go_on_while_the_machine_with_notice_is_still_there(
@@ -83,7 +85,7 @@ def test_fewer_workers_go_on_while_the_machine_with_notice_is_still_there(
     (trial,) = trials_of(tmp_path)
     node = cluster.node_of(training_processes(trial)[0])
     # Ray ends a node with notice once nothing runs there; a cloud does not.
-    held = cluster.occupy(node)
+    cluster.occupy(node)
     cluster.drain(node, DEADLINE)
     hold.release()
     began = time.monotonic()
@@ -95,7 +97,6 @@ def test_fewer_workers_go_on_while_the_machine_with_notice_is_still_there(
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output + errors
     assert cluster.is_up(node)
-    held.kill()
     check_whole(tmp_path, steps)
     assert loss_steps(trial) == list(range(LOG, steps + 1, LOG)), "a step was done again"
     summary = summary_of(trial)
@@ -137,7 +138,7 @@ def test_an_evaluation_is_given_up_for_a_notice_and_done_anew_elsewhere(
     began = time.monotonic()
     wait_for(lambda: any((trial / "checkpoints").glob("step_*")), process)
     print(f"{time.monotonic() - began:.1f} s from the notice to the checkpoint")
-    leave(trial, cluster, node, process)
+    wait_for(lambda: not any(is_on(node, cluster, pid) for pid in training_processes(trial)), process)
     cluster.lose(node)
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output + errors
