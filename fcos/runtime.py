@@ -47,7 +47,10 @@ class Runtime(Protocol):
         ...
 
     def preemption_requested(self) -> bool:
-        """Return whether a machine of the run will be taken away; every worker calls it, at the same steps."""
+        """Return whether a machine of the run will be taken away.
+
+        Every worker calls it, after the same steps and the same numbers of batches of an evaluation.
+        """
         ...
 
     def heartbeat(self) -> None:

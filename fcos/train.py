@@ -13,7 +13,7 @@ from fcos.config.rates import rate_notes
 from fcos.config.run import Config
 from fcos.data.batching import Batching, WorkerShare
 from fcos.data.coco import CocoDataset, make_dataset
-from fcos.data.loader import eval_batches, train_batches
+from fcos.data.loader import eval_batches, shared_eval_batches, train_batches
 from fcos.data.prepare import PreparedData, check_digest, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.device import to_device
@@ -32,9 +32,9 @@ from fcos.training.batch_norms import check_batch_norms
 from fcos.training.best import improved, read_best
 from fcos.training.due import due_after
 from fcos.training.elastic import extend_history, history_notes
-from fcos.training.interruption import InterruptionPoll, Preempted
+from fcos.training.interruption import EvaluationInterrupted, InterruptionPoll, Preempted, until_preempted
 from fcos.training.progress import Progress
-from fcos.training.state import StateWriter, restore
+from fcos.training.state import Restored, StateWriter, generator_states, restore, set_generator_states
 from fcos.training.step import LossLog, TrainState, train_step
 from fcos.weights.begin import begin_from_weights
 
@@ -96,7 +96,7 @@ def run(
         workers = extend_history(workers, restored.step, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, restored.step)
     writer = StateWriter(config, runtime, run_.data.classes, run_.state, workers)
-    validation = train_loop(run_, progress, writer, log, forked=restored.forked)
+    validation = train_loop(run_, progress, writer, log, restored)
     notes = [*restored.notes, *run_.data.notes, *run_.notes, *history_notes(workers, config)]
     notes += log.missing_positives.notes()
     return _summarize(run_, progress, validation, workers, notes)
@@ -163,31 +163,31 @@ def _batches(run: _Run, start: int) -> Iterator[list[Batch]]:
     )
 
 
-def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog, *, forked: bool = False) -> Validation:
+def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog, restored: Restored) -> Validation:
     """Train all steps that are left, or until the run is requested to stop; return the last evaluation.
 
-    forked: whether the state is that of a training with another schedule, equal up to there.
+    Where an evaluation was given up for a preemption, it comes first.
     """
-    config, runtime, state = run.config, run.runtime, run.state
-    schedule = config.schedule
+    runtime, state, schedule = run.runtime, run.state, run.config.schedule
     batches = _batches(run, progress.start)
     interruption = InterruptionPoll(runtime, progress.start)
     validation, best = None, _best_until(run, progress.start)
     progress.restart_clock()
-    for step in range(progress.start + 1, schedule.steps + 1):
-        host = next(batches)
+    for step in range(progress.start if restored.unevaluated else progress.start + 1, schedule.steps + 1):
         lr = state.optimizer.param_groups[0]["lr"]
-        terms = train_step(state, [to_device(batch, runtime.device) for batch in host])
-        log.add(step, terms, tuple(name for batch in host for name in batch.names))
-        progress.images += schedule.batch_size
-        runtime.heartbeat()
+        if step > progress.start:
+            _train(run, step, next(batches), progress, log)
         evaluates, saves, reports = due_after(schedule, step)
         if reports:
-            progress.add_losses(step, {**log.read(), "lr": lr})
+            if losses := log.read():
+                progress.add_losses(step, {**losses, "lr": lr})
             if evaluates:
                 validation = _evaluate(run, step, progress)
             # Before the checkpoint: after a crash in between these points are reported twice, and none is lost.
             progress.report(step)
+        if evaluates and validation is None:
+            writer.save(step, log.average(), best, unevaluated=True)
+            raise Preempted(f"saved at step {step}, before its evaluation, and left a machine that will be taken away")
         if step in run.forks:
             # Before the next checkpoint of this training, which then is past the step only where the fork is there.
             writer.save_fork(step, log.average())
@@ -195,10 +195,12 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog,
         if request == "stop" and not evaluates:
             validation = _evaluate(run, step, progress)
             progress.report(step)
+            # A stop is requested again where it goes on.
+            request = request if validation is not None else "preempt"
         if validation is not None and (evaluates or request == "stop"):
             better = improved(schedule.best_metric, step, validation.metrics, best)
             best, saves = better or best, saves or better is not None
-        if saves or request:
+        if saves or request or step == progress.start:
             # The average raises for a loss that is not finite, which must not become the newest checkpoint.
             writer.save(step, log.average(), best)
         if request == "preempt":
@@ -208,8 +210,16 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog,
         if reports:
             progress.restart_clock()
     if validation is None:
-        validation = _end_at_once(run, progress, writer, log, forked=forked)
+        validation = _end_at_once(run, progress, writer, log, forked=restored.forked)
     return validation
+
+
+def _train(run: _Run, step: int, batches: list[Batch], progress: Progress, log: LossLog) -> None:
+    """Train one step on the micro-batches of this worker."""
+    terms = train_step(run.state, [to_device(batch, run.runtime.device) for batch in batches])
+    log.add(step, terms, tuple(name for batch in batches for name in batch.names))
+    progress.images += run.config.schedule.batch_size
+    run.runtime.heartbeat()
 
 
 def _end_at_once(run: _Run, progress: Progress, writer: StateWriter, log: LossLog, *, forked: bool) -> Validation:
@@ -221,15 +231,26 @@ def _end_at_once(run: _Run, progress: Progress, writer: StateWriter, log: LossLo
         progress.add_losses(step, {**log.read(), "lr": lr})
     validation = _evaluate(run, step, progress)
     progress.report(step)
+    if validation is None:
+        raise Preempted(f"left a machine that will be taken away, before the evaluation of step {step}")
     if forked:
         best = improved(run.config.schedule.best_metric, step, validation.metrics, _best_until(run, step))
         writer.save(step, losses, best)
     return validation
 
 
-def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
-    """Evaluate every arm: the current weights, or an average of them, under its inference settings."""
-    parts = [_evaluate_weights(run, ema, arms) for ema, arms in run.arms.items()]
+def _evaluate(run: _Run, step: int, progress: Progress) -> Validation | None:
+    """Evaluate every arm: the current weights, or an average of them, under its inference settings.
+
+    None, and nothing has changed, where it was given up for a preemption.
+    """
+    generators = generator_states()
+    try:
+        parts = [_evaluate_weights(run, ema, arms) for ema, arms in run.arms.items()]
+    except EvaluationInterrupted:
+        # It is done anew elsewhere, and has to draw the same.
+        set_generator_states(generators)
+        return None
     metrics = {arm: part.metrics[arm] for arm in run.arm_names for part in parts if arm in part.metrics}
     detections = {arm: part.detections[arm] for arm in run.arm_names for part in parts if arm in part.detections}
     progress.add_metrics(step, metrics)
@@ -242,18 +263,20 @@ def _evaluate_weights(run: _Run, ema: float | None, arms: Mapping[str, Postproce
     network = state.evaluated(ema)
     # Workers gather batch statistics of their own; what is evaluated is what rank 0 saves.
     broadcast_buffers(network)
+    size = run.images_per_worker
     batches = eval_batches(
         run.val,
-        batch_size=run.images_per_worker,
+        batch_size=size,
         rank=runtime.rank,
         world_size=runtime.world_size,
         size_divisor=run.config.model.size_divisor,
         num_workers=run.config.data.num_workers,
         pin_memory=runtime.device.type == "cuda",
     )
+    shared = shared_eval_batches(run.val, batch_size=size, world_size=runtime.world_size)
     return validate(
         network,
-        batches,
+        until_preempted(batches, runtime, shared),
         run.data.val.annotations,
         Inference(arms, state.locate, runtime.device, state.precision, run.oracle_targets),
         rank=runtime.rank,

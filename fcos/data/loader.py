@@ -226,9 +226,14 @@ def eval_batches(
 
     The last of an orientation may be smaller. The batches are the same for any number of ranks, which take turns, so
     that padding, and with it every detection, does not depend on the number of ranks. Ranks may get different numbers
-    of batches, also none.
+    of batches, also none: `shared_eval_batches` or one more.
     """
     groups = eval_groups(dataset.annotations.sizes, batch_size)[rank::world_size]
     keys = [tuple((0, index) for index in group) for group in groups]
     plans = [BatchPlan(batch, canvas_size(map(dataset.input_size, batch), size_divisor)) for batch in keys]
     return _load_batches(dataset, plans, num_workers, pin_memory)
+
+
+def shared_eval_batches(dataset: CocoDataset, *, batch_size: int, world_size: int) -> int:
+    """Return how many batches every rank gets of `eval_batches` at least."""
+    return len(eval_groups(dataset.annotations.sizes, batch_size)) // world_size

@@ -1,8 +1,9 @@
 """Early ends of a run: a stop that was requested, or the preemption of a machine."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from fcos.distributed import broadcast_object
 from fcos.runtime import Runtime
@@ -10,9 +11,15 @@ from fcos.runtime import Runtime
 # Seconds between two polls for a preemption; notices come 30 s or more ahead.
 POLL_SECONDS = 3.0
 
+ItemT = TypeVar("ItemT")
+
 
 class Preempted(RuntimeError):
     """The run saved a checkpoint and ended, as a machine of it will be taken away; it goes on elsewhere."""
+
+
+class EvaluationInterrupted(RuntimeError):
+    """A machine of the run will be taken away, and an evaluation is given up for it."""
 
 
 @dataclass
@@ -23,10 +30,10 @@ class InterruptionPoll:
     # Step of the last poll, and of the next.
     step: int
     due: int = field(init=False)
-    _since: float = field(default_factory=time.monotonic)
+    _since: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.due = self.step + 1
+        self.due, self._since = self.step + 1, time.monotonic()
 
     def poll(self, step: int, *, reported: bool) -> Literal["", "stop", "preempt"]:
         """Return what is requested after a step; a collective at reports and at due steps, nothing at others."""
@@ -46,3 +53,17 @@ class InterruptionPoll:
         pace = max(now - self._since, 1e-9) / (step - self.step)
         self.step, self._since = step, now
         return step + max(1, int(POLL_SECONDS / pace))
+
+
+def until_preempted(batches: Iterable[ItemT], runtime: Runtime, shared: int) -> Iterator[ItemT]:
+    """Yield the batches of an evaluation, and poll for a preemption after them, at those that all workers agree on.
+
+    `shared` is how many batches every worker has at least. Raises EvaluationInterrupted, on every worker after the same
+    number of batches.
+    """
+    interruption = InterruptionPoll(runtime, 0)
+    for number, batch in enumerate(batches, start=1):
+        yield batch
+        # Here the batch has been evaluated, so that the pace is that of an evaluation.
+        if number <= shared and interruption.poll(number, reported=False) == "preempt":
+            raise EvaluationInterrupted(f"after {number} of {shared} batches or one more")

@@ -39,6 +39,8 @@ class Restored:
     workers: WorkerHistory
     # Whether a training with another schedule saved the checkpoint.
     forked: bool = False
+    # Whether the evaluation after that step was given up for a preemption, and is still to be done.
+    unevaluated: bool = False
 
 
 def restore(state: TrainState, log: LossLog, schedule: ScheduleConfig, runtime: Runtime) -> Restored:
@@ -63,12 +65,16 @@ def restore(state: TrainState, log: LossLog, schedule: ScheduleConfig, runtime: 
     if state.loss.history is not None:
         state.loss.history.copy_(newest.state["normalizer"])
     generators = newest.state["generators"]
-    _set_generator_states(generators[runtime.rank % len(generators)])
+    set_generator_states(generators[runtime.rank % len(generators)])
     forked = _rates(newest.config["schedule"]) != _rates(schedule.model_dump(mode="json"))
-    if not due_after(schedule, step).report or (forked and step == schedule.steps):
+    due = due_after(schedule, step)
+    unevaluated = due.evaluation and bool(newest.state.get("unevaluated", False))
+    if unevaluated or not due.report or (forked and step == schedule.steps):
         # Losses that this training has yet to report; those before a report were saved with it.
         log.averaged = newest.state.get("losses", log.averaged)
-    return Restored(step, problems, newest.state.get("workers", []), forked)
+        # They were reported before their evaluation was given up.
+        log.is_read = unevaluated
+    return Restored(step, problems, newest.state.get("workers", []), forked, unevaluated)
 
 
 def _rates(schedule: Mapping[str, Any]) -> list[Any]:
@@ -85,18 +91,19 @@ class StateWriter:
     state: TrainState
     workers: WorkerHistory
 
-    def save(self, step: int, losses: Tensor, best: BestEvaluation | None) -> None:
+    def save(self, step: int, losses: Tensor, best: BestEvaluation | None, *, unevaluated: bool = False) -> None:
         """Write a checkpoint from rank 0; a collective, which every worker leaves only when the checkpoint is whole.
 
         `losses` are the terms of each step since the last report before this step, averaged over the workers.
+        `unevaluated` makes whoever goes on from there begin with the evaluation after this step.
         """
         folder = self.runtime.directory / CHECKPOINTS
-        generators = gather_objects(_generator_states())
+        generators = gather_objects(generator_states())
         if self.runtime.rank == 0:
             if best is not None:
                 # First: a run that is cut off in between finds no checkpoint there, and evaluates that step again.
                 write_best(folder, best)
-            self._write(folder, step, losses, generators)
+            self._write(folder, step, losses, generators, unevaluated=unevaluated)
             keep = self.config.schedule.keep_checkpoints
             checkpoint_folder.prune(folder, keep, None if best is None else best.step, newest=step)
         broadcast_object(None, self.runtime.device)
@@ -104,13 +111,21 @@ class StateWriter:
     def save_fork(self, step: int, losses: Tensor) -> None:
         """Write a checkpoint that other trainings go on from, unless it is there already; a collective as `save`."""
         folder = self.runtime.directory / FORKS
-        generators = gather_objects(_generator_states())
+        generators = gather_objects(generator_states())
         # One that is whole may be being copied.
         if self.runtime.rank == 0 and not _is_whole(checkpoint_folder.folder_of(folder, step), self.state.averages):
             self._write(folder, step, losses, generators)
         broadcast_object(None, self.runtime.device)
 
-    def _write(self, folder: Path, step: int, losses: Tensor, generators: list[dict[str, Tensor]]) -> None:
+    def _write(
+        self,
+        folder: Path,
+        step: int,
+        losses: Tensor,
+        generators: list[dict[str, Tensor]],
+        *,
+        unevaluated: bool = False,
+    ) -> None:
         state = self.state
         checkpoint.save(
             folder,
@@ -127,6 +142,7 @@ class StateWriter:
                 "losses": losses,
                 "generators": generators,
                 "workers": self.workers,
+                "unevaluated": unevaluated,
             },
         )
 
@@ -138,7 +154,7 @@ def _is_whole(path: Path, averages: Collection[float]) -> bool:
         return False
 
 
-def _generator_states() -> dict[str, Tensor]:
+def generator_states() -> dict[str, Tensor]:
     """Return the states of torch's random generators in this process."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -146,7 +162,8 @@ def _generator_states() -> dict[str, Tensor]:
     return states
 
 
-def _set_generator_states(states: Mapping[str, Tensor]) -> None:
+def set_generator_states(states: Mapping[str, Tensor]) -> None:
+    """Set torch's random generators of this process to states that `generator_states` returned."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

@@ -1,4 +1,4 @@
-"""Private modules of Ray, all of them in one place: what there is no public call for.
+"""Private modules of Ray, but for those of elastic_scaling.py: what there is no public call for.
 
 Written for the Ray that `pyproject.toml` bounds; a new version is checked here.
 """
@@ -36,6 +36,14 @@ def draining_nodes() -> set[str]:
     from ray._private.state import state
 
     return set(state.get_draining_nodes())
+
+
+def free_on_staying_nodes() -> dict[str, dict[str, float]]:
+    """Return what is free on each node that is alive and has no notice that it will be taken away, by its id."""
+    from ray._private.state import state
+
+    free = state.available_resources_per_node()
+    return {node: free[node] for node in free.keys() - state.get_draining_nodes().keys()}
 
 
 def load_nvml() -> Any:

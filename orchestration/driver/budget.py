@@ -7,9 +7,10 @@ from pathlib import Path
 
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import BudgetConfig
-from orchestration.driver.watchdogs import GAP_SECONDS, repeating
+from orchestration.driver.watchdogs import repeating
 from orchestration.planning.spent import SPENT, read_spent
 from orchestration.trial.files import hold_back, release, request_stop, write_json
+from orchestration.trial.stalls import GAP_SECONDS
 
 TICK_SECONDS = 1.0
 

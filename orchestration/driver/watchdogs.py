@@ -6,68 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestration.cluster.listening import connection_error
-from orchestration.trial import files, processes
-from orchestration.trial.failures import Stalled, write_failure
 from orchestration.trial.heartbeat import TRIAL, Heartbeats, Process, read_heartbeats
+from orchestration.trial.stalls import GAP_SECONDS, TICK_SECONDS, StallDetector, end_here
 
-TICK_SECONDS = 1.0
-# Longer than that between two checks, this process itself was suspended, and maybe all others with it.
-GAP_SECONDS = 5.0
-# Between registration and first heartbeat a process imports what it needs: that much more time.
-START_SECONDS = 120.0
 # Time for ending a process on another machine.
 END_SECONDS = 30.0
-
-
-@dataclass
-class StallDetector:
-    """Finds trainings without a heartbeat for `limit` seconds.
-
-    Before its workers register, a training may wait for room in a cluster that others use too; Ray watches that.
-    """
-
-    limit: float
-    _heartbeats: dict[Path, Heartbeats] = field(default_factory=dict)
-    _quiet: dict[Path, float] = field(default_factory=dict)
-    # Those of which a process has given a heartbeat.
-    _begun: set[Path] = field(default_factory=set)
-
-    def check(self, running: Iterable[Path], seconds: float) -> list[Path]:
-        """Return those that are stalled, `seconds` after the last check; each counts anew from then on."""
-        stalled = []
-        folders = list(running)
-        for gone in self._quiet.keys() - set(folders):
-            del self._quiet[gone], self._heartbeats[gone]
-            self._begun.discard(gone)
-        for folder in folders:
-            heartbeats = read_heartbeats(folder)
-            if heartbeats == self._heartbeats.get(folder) and set(heartbeats) - {TRIAL}:
-                self._quiet[folder] += seconds
-            else:
-                self._take(folder, heartbeats)
-            grace = 0.0 if folder in self._begun else START_SECONDS
-            if self._quiet[folder] >= self.limit + grace:
-                self._quiet[folder] = 0.0
-                stalled.append(folder)
-        return stalled
-
-    def _take(self, folder: Path, heartbeats: Heartbeats) -> None:
-        """Start the count anew."""
-        before = self._heartbeats.get(folder, {})
-        if _processes(heartbeats) != _processes(before):
-            self._begun.discard(folder)
-        elif heartbeats != before:
-            self._begun.add(folder)
-        self._quiet[folder], self._heartbeats[folder] = 0.0, heartbeats
-
-
-def _processes(heartbeats: Heartbeats) -> dict[str, Process]:
-    # By name, as one process may be the trial's and its only worker's.
-    return {name: process for name, (process, _) in heartbeats.items()}
 
 
 @contextmanager
@@ -103,11 +49,10 @@ def _end(folder: Path, heartbeats: Heartbeats, limit: float, ended: set[Process]
     by_node: dict[str, list[Process]] = {}
     for process in victims:
         by_node.setdefault(process.node, []).append(process)
-    reason = f"no progress for {limit:.0f} s (cluster.stall_minutes={limit / 60:g}); its processes were ended"
-    _end_on_nodes(folder, by_node, reason)
+    _end_on_nodes(folder, by_node, limit)
 
 
-def _end_on_nodes(folder: Path, by_node: Mapping[str, Sequence[Process]], reason: str) -> None:
+def _end_on_nodes(folder: Path, by_node: Mapping[str, Sequence[Process]], limit: float) -> None:
     """Run a Ray task on each machine, as only a process of that machine can kill another."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -115,21 +60,11 @@ def _end_on_nodes(folder: Path, by_node: Mapping[str, Sequence[Process]], reason
     remote = ray.remote(num_cpus=0, max_retries=0)(end_here)
     tasks = [
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            str(folder), list(victims), reason
+            str(folder), list(victims), limit
         )
         for node, victims in by_node.items()
     ]
     ray.get(tasks, timeout=END_SECONDS)
-
-
-def end_here(folder: str, among: Sequence[Process], reason: str) -> None:
-    """End those processes of this machine that are still there, and record why before their end is noticed."""
-    alive = [process for process in among if processes.is_alive(process.pid, process.begin)]
-    if alive:
-        write_failure(Path(folder), Stalled(reason), retryable=True)
-        files.add_note(Path(folder), f"{reason}, and it went on from its last checkpoint")
-    for process in alive:
-        processes.kill(process.pid)
 
 
 HEAD_TICK_SECONDS = 2.0

@@ -31,6 +31,8 @@ TICK_SECONDS, HEARTBEAT_SECONDS = 0.5, 1.0
 STOP_SECONDS = 5.0
 # Local, in a sweep's folder: the command that works there.
 MARK: Final = ".command"
+# Local, in a training's folder: held by whoever fetches its checkpoint.
+FETCH_LOCK: Final = ".fetch.lock"
 # Between attempts that fail, and for the last one, which a finished training waits for.
 LONGEST_PAUSE, LAST_PATIENCE = 60.0, 300.0
 
@@ -95,11 +97,15 @@ def take_stop(objects: Objects, folder: Path) -> None:
 
 def leave_machine(task: Task) -> None:
     """Upload the records of an attempt that has ended, where the driver does not see them otherwise."""
-    if task.bucket is None or sees_driver(task):
-        return
+    if task.bucket is not None and not sees_driver(task):
+        upload_records(Path(task.folder), task.bucket)
+
+
+def upload_records(folder: Path, bucket: BucketTask) -> None:
+    """Upload what an attempt left in a folder; what cannot be is left to the next one."""
     try:
-        sweep, run = _open(task.bucket)
-        RunUpload(Path(task.folder), run.checked(Fence(sweep, task.bucket.generation))).sync(with_log=True)
+        sweep, run = _open(bucket)
+        RunUpload(folder, run.checked(Fence(sweep, bucket.generation))).sync(with_log=True)
     except (BucketUnreachable, OSError, CheckpointError):
         logging.getLogger(__name__).exception("the records of an attempt are not in the bucket")
 
@@ -115,7 +121,7 @@ def fetch_folder(task: Task) -> None:
     _, run = _open(task.bucket)
     try:
         # Workers of one machine share the folder.
-        with FileLock(folder / ".fetch.lock"):
+        with FileLock(folder / FETCH_LOCK):
             notes = fetch_newest(run, folder, task.averages)
     except BucketError as error:
         raise unreachable(error) from error

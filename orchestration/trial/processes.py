@@ -1,5 +1,6 @@
 """Processes of this machine, identified by pid and start time."""
 
+import os
 from contextlib import suppress
 
 import psutil
@@ -24,9 +25,10 @@ def is_alive(pid: int, start: float) -> bool:
 
 
 def kill(pid: int) -> None:
-    """Kill a process and all below it, suspended ones too."""
+    """Kill a process and all below it but this one, suspended ones too."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for each in [process, *process.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
-                each.kill()
+                if each.pid != os.getpid():
+                    each.kill()

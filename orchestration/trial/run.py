@@ -23,6 +23,7 @@ from orchestration.trial.failures import (
 )
 from orchestration.trial.fence import begin_fenced, is_replaced
 from orchestration.trial.heartbeat import TRIAL, clear_heartbeats, registered
+from orchestration.trial.stalls import guarded
 from orchestration.trial.task import TASK, Task
 from orchestration.trial.worker import train_here, train_worker
 
@@ -64,7 +65,7 @@ def _attempt(task: Task, node: str) -> None:
         clear_failure(folder)
         files.clear_stop(folder)
         clear_heartbeats(folder)
-        with registered(folder, TRIAL, node):
+        with registered(folder, TRIAL, node), guarded(task):
             (train_on_workers if task.on_workers else train_here)(task)
         retries.end_attempt(task)
     except Exception as error:
@@ -86,12 +87,14 @@ def train_on_workers(task: Task) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    from orchestration.cluster.elastic_scaling import ElasticTrainer
+
     demand = task.demand
     # No worker waits for another longer than the watchdog over all of them.
     limit = TorchConfig.timeout_s if task.stall_seconds is None else int(task.stall_seconds) + SLACK_SECONDS
     workers = demand.workers if demand.min_workers is None else (demand.min_workers, demand.workers)
     resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
-    trainer = TorchTrainer(
+    trainer = (TorchTrainer if demand.min_workers is None else ElasticTrainer)(
         train_worker,
         train_loop_config={"task": task},
         torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", timeout_s=limit),

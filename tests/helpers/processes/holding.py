@@ -23,7 +23,16 @@ class Hold:
 
     def at(self, step: float, who: Path | int | None = None) -> None:
         """Set the limit of a process, of the training with a folder, or of all that have none of their own."""
-        name = "all" if who is None else who.name if isinstance(who, Path) else str(who)
+        self._write("all" if who is None else who.name if isinstance(who, Path) else str(who), step)
+
+    def in_evaluation(self, step: float) -> None:
+        """Set the limit of evaluations: a training that has reported that step waits at each image of one.
+
+        It has to read its images from their files, in its own process: data.cache_gb=0 data.num_workers=0.
+        """
+        self._write("evaluation", step)
+
+    def _write(self, name: str, step: float) -> None:
         new = self._folder / f"{name}.new"
         new.write_text(str(step))
         new.replace(self._folder / name)

@@ -14,12 +14,30 @@ import pytest
 
 # Ray gives each node a fixed half minute to come up, which a machine with much to do may need more than once.
 STARTS = 4
+# Keeps an actor on a node until its own standard input ends: python -c OCCUPY ADDRESS NODE.
+OCCUPY = """
+import sys
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+class Occupant:
+    def stay(self):
+        pass
+
+ray.init(sys.argv[1], log_to_driver=False)
+where = NodeAffinitySchedulingStrategy(sys.argv[2], soft=False)
+occupant = ray.remote(num_cpus=0)(Occupant).options(scheduling_strategy=where).remote()
+ray.get(occupant.stay.remote())
+print("there", flush=True)
+sys.stdin.read()
+"""
 
 
 class Nodes:
     """The cluster, in the folder of `ray_folder`."""
 
     def __init__(self, cpus: list[int]) -> None:
+        self._occupants: list[subprocess.Popen[str]] = []
         for left in reversed(range(STARTS)):
             try:
                 self._start(cpus)
@@ -61,6 +79,17 @@ class Nodes:
         command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
         subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], check=True, capture_output=True)
 
+    def occupy(self, node: Any) -> None:
+        """Keep an actor without resources on a node until the cluster is closed."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", OCCUPY, self.address, node.node_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._occupants.append(process)
+        assert process.stdout is not None and process.stdout.readline() == "there\n"
+
     def is_up(self, node: Any) -> bool:
         """Whether the process that serves a node runs."""
         return node.all_processes["raylet"][0].process.poll() is None
@@ -75,6 +104,10 @@ class Nodes:
         raise AssertionError("a process of no node")
 
     def close(self) -> None:
+        for process in self._occupants:
+            process.kill()
+            process.communicate()
+        self._occupants.clear()
         self._cluster.shutdown()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from orchestration.trial.processes import start_time
 from tests.helpers.experiments.sweeps import loss_steps, pair_words, training_processes, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
 from tests.helpers.processes.holding import Hold
@@ -20,6 +21,8 @@ __all__ = ["hosts", "proxy", "ray_folder", "server"]
 pytestmark = pytest.mark.slow(minutes=2)
 
 NAME, STEPS, INTERVAL, LOG = "ablation_centerness", 24, 6, 2
+# Seconds, of which starting up and the first step must take less.
+STALL = 30
 # Two trainings.
 SWEEP = (*pair_words(STEPS, INTERVAL, LOG), f"output={OUTPUT}", "report=false")
 
@@ -73,6 +76,30 @@ def test_a_training_killed_there_goes_on_there(
     assert process.returncode == 0, output + errors
     summary = json.loads((near.mirror / NAME / "trials" / name / "summary.json").read_text())["summary"]
     assert summary["resumed_from"] == 2 * INTERVAL
+
+
+def test_a_training_that_hangs_there_is_ended_there_and_goes_on(
+    far: Callable[[], Nodes], server: S3Server, hosts: tuple[Host, Host], hold: Hold
+) -> None:
+    near, _ = hosts
+    hold.at(2 * INTERVAL + LOG)
+    nodes = far()
+    process = near.start(*SWEEP, *joined(nodes), f"cluster.stall_minutes={STALL / 60}")
+    wait_for(hold.held, process)
+    ((name, victim),) = hold.held().items()
+    os.kill(victim, signal.SIGSTOP)
+    hold.release()
+    wait_for(lambda: not start_time(victim), process)
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output + errors
+    trial = near.mirror / NAME / "trials" / name
+    summary = json.loads((trial / "summary.json").read_text())["summary"]
+    assert summary["resumed_from"] == 2 * INTERVAL
+    # The steps that were reported and not saved, and no others.
+    assert loss_steps(trial) == sorted([*range(LOG, STEPS + 1, LOG), 2 * INTERVAL + LOG])
+    reason = f"no progress for {STALL} s (cluster.stall_minutes={STALL / 60:g}); its processes were ended"
+    assert any(reason in note for note in summary["notes"])
+    assert reason in " ".join(output.split())
 
 
 def test_a_budget_stops_trainings_there(

@@ -1,5 +1,9 @@
-"""A run asks whether its machine stays every few seconds, at steps that follow from its pace, not at every step."""
+"""A run asks whether its machine stays every few seconds, at steps that follow from its pace, not at every step.
 
+So does an evaluation, at batches that follow from its own pace.
+"""
+
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import torch
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import STOP
 from fcos.training import interruption
-from fcos.training.interruption import InterruptionPoll
+from fcos.training.interruption import EvaluationInterrupted, InterruptionPoll, until_preempted
 
 
 class Clock:
@@ -33,7 +37,7 @@ def poll_in(folder: Path, requests: list[int], answer: bool = False) -> Interrup
         return answer
 
     runtime = LocalRuntime(folder, torch.device("cpu"), preemption_pending=notice)
-    return InterruptionPoll(runtime, 100, _since=0.0)
+    return InterruptionPoll(runtime, 100)
 
 
 def test_questions_are_seconds_apart_whatever_the_pace(tmp_path: Path, clock: Clock) -> None:
@@ -70,3 +74,35 @@ def test_a_stop_takes_effect_at_reports_alone_and_comes_first(tmp_path: Path, cl
     assert poll.poll(101, reported=True) == "stop"
     clock.now = 9.0
     assert poll.poll(120, reported=False) == "preempt"
+
+
+def evaluate(folder: Path, clock: Clock, seconds: list[float], notice_after: float, shared: int) -> list[int]:
+    """The batches that are evaluated before it is given up, each in so many seconds; a notice comes at some time."""
+    runtime = LocalRuntime(folder, torch.device("cpu"), preemption_pending=lambda: clock.now >= notice_after)
+    done: list[int] = []
+    with suppress(EvaluationInterrupted):
+        for batch in until_preempted(range(len(seconds)), runtime, shared):
+            clock.now += seconds[batch]
+            done.append(batch)
+    return done
+
+
+def test_an_evaluation_of_slow_batches_is_given_up_after_the_one_in_which_a_notice_comes(
+    tmp_path: Path, clock: Clock
+) -> None:
+    assert evaluate(tmp_path, clock, [4.0] * 9, notice_after=9.0, shared=9) == [0, 1, 2]
+
+
+def test_an_evaluation_of_fast_batches_goes_on_for_seconds_at_most(tmp_path: Path, clock: Clock) -> None:
+    done = evaluate(tmp_path, clock, [0.1] * 1000, notice_after=50.0, shared=1000)
+    assert 50.0 <= 0.1 * len(done) <= 50.0 + interruption.POLL_SECONDS + 0.2
+
+
+def test_a_notice_before_an_evaluation_costs_one_batch(tmp_path: Path, clock: Clock) -> None:
+    assert evaluate(tmp_path, clock, [0.1] * 9, notice_after=0.0, shared=9) == [0]
+
+
+def test_a_batch_that_other_workers_do_not_have_is_not_polled_after(tmp_path: Path, clock: Clock) -> None:
+    # The others are at a collective that comes after their last batch.
+    assert evaluate(tmp_path, clock, [4.0] * 3, notice_after=9.0, shared=2) == [0, 1, 2]
+    assert evaluate(tmp_path, clock, [4.0], notice_after=0.0, shared=0) == [0]
