@@ -134,7 +134,7 @@ def _pull(task: Task, sweep: Objects, run: Objects) -> None:
 
 
 def _choose_checkpoint(task: Task, run: Objects) -> StoredCheckpoint | None:
-    """Return the newest whole checkpoint of this machine and the bucket, None where there is none; the bucket has it."""
+    """Return the newest whole checkpoint of machine and bucket, which then has it; None where there is none."""
     folder = Path(task.folder)
     for note in fetch_newest(run, folder, task.averages):
         files.add_note(folder, note)

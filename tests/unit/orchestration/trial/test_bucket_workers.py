@@ -1,4 +1,4 @@
-"""Several workers on machines that share a bucket and no folder: what passes between them, their trial and the bucket."""
+"""Several workers on machines that share a bucket and no folder: what they, their trial and the bucket exchange."""
 
 import pickle
 from collections.abc import Callable
