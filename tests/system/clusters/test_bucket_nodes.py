@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from orchestration.trial.files import read_points
-
 from tests.helpers.experiments.sweeps import loss_steps, pair_words, training_processes, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
 from tests.helpers.processes.holding import Hold
