@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.trial.files import read_points
+from orchestration.trial.processes import start_time
 from tests.helpers.experiments.sweeps import loss_steps, pair_words, training_processes, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
 from tests.helpers.processes.holding import Hold
@@ -172,3 +173,22 @@ def test_two_workers_go_on_from_the_bucket_after_one_was_killed_and_its_disk_los
     assert sorted(set(steps)) == list(range(LOG, STEPS + 1, LOG))
     assert LOG * (len(steps) - len(set(steps))) <= INTERVAL
     assert len(near.summaries(NAME)) == 2
+
+
+def test_one_of_two_workers_that_hangs_elsewhere_is_ended_by_the_one_that_waits_for_it(
+    apart: Callable[[Path], Nodes], server: S3Server, hosts: tuple[Host, Host], hold: Hold, tmp_path: Path, monkeypatch
+) -> None:
+    near, head = hosts
+    hold.at(2 * INTERVAL + LOG)
+    nodes = apart(head.cache)
+    process = near.start(*SWEEP, *joined(nodes), "cluster.workers=2", "cluster.stall_minutes=0.5")
+    wait_for(hold.held, process)
+    ((name, writer),) = hold.held().items()
+    folders = [Host(tmp_path / node, monkeypatch).mirror / NAME / "trials" / name for node in NODES]
+    (victim,) = {pid for folder in folders for pid in training_processes(folder)} - {writer}
+    os.kill(victim, signal.SIGSTOP)
+    hold.release()
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output + errors
+    assert not start_time(victim), "Ray ends it with the others"
+    assert json.loads((near.mirror / NAME / "trials" / name / "summary.json").read_text())["summary"]["resumed_from"]
