@@ -255,7 +255,7 @@ def test_a_failure_is_known_where_the_bucket_is_out_of_reach_by_then(
     assert failure is not None and failure.is_interruption and "the bucket of the output" in failure.message
 
 
-def test_where_no_worker_has_said_why_what_rank_0_has_uploaded_stays(
+def test_where_the_error_has_no_failure_the_one_that_rank_0_uploaded_stays(
     task: Task, run: Objects, machine: Machine, tmp_path: Path
 ) -> None:
     machine("head")
