@@ -16,9 +16,17 @@ from fcos.storage.bucket.objects import Objects
 from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.checkpoint_folder import digest, newest_step, steps_in, verify
 from fcos.storage.run_folder import CHECKPOINTS, POINTS, STOP
+from orchestration.experiment.provenance import ProvenanceDiffers
 from orchestration.leases.lease import Superseded
 from orchestration.trial import bucket_folder, files, retries, worker
-from orchestration.trial.bucket_folder import fence_attempt, leave_machine, on_this_machine, open_written
+from orchestration.trial.bucket_folder import (
+    fence_attempt,
+    leave_machine,
+    mark_folder,
+    on_this_machine,
+    open_written,
+    sees_driver,
+)
 from orchestration.trial.bucket_workers import exchanged, join_workers, on_worker, ray_folder
 from orchestration.trial.failures import (
     BucketUnreachable,
@@ -128,6 +136,19 @@ def test_records_of_the_trial_reach_the_workers_and_theirs_reach_the_trial(
     assert "a note of a worker" in files.read_notes(Path(trial.folder))
 
 
+def test_a_request_to_stop_an_earlier_attempt_is_withdrawn_also_where_the_trial_runs_beside_the_driver(
+    task: Task, run: Objects, machine: Machine
+) -> None:
+    machine("head")
+    sweep = Path(on_worker(task).folder).parents[1]
+    mark_folder(sweep, task.command_id)
+    run.write(STOP, b"")
+    trial = begin(task)
+    assert sees_driver(trial)
+    with exchanged(trial):
+        assert run.read_if_there(STOP) is None
+
+
 def test_a_request_to_stop_and_the_notes_of_the_sweep_reach_a_worker_that_begins(
     task: Task, run: Objects, opened: Objects, machine: Machine, ranks: Callable[[int], Any]
 ) -> None:
@@ -202,15 +223,22 @@ def test_workers_begin_without_a_checkpoint_where_there_is_none(
 
 
 def test_the_failure_of_a_worker_travels_with_its_error(
-    task: Task, run: Objects, machine: Machine, ranks: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+    task: Task,
+    run: Objects,
+    opened: Objects,
+    machine: Machine,
+    ranks: Callable[[int], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def run_out(*_: object) -> None:
+    def run_out(here: Task, _: object) -> None:
+        assert files.read_sweep_notes(Path(here.folder)) == ["of the data"], "the worker has joined the others"
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(worker, "check_provenance", lambda _: None)
     monkeypatch.setattr(worker, "_run", run_out)
     machine("head")
     trial = begin(task)
+    opened.write("notes.txt", b"of the data\n")
     with pytest.raises(GroupError), exchanged(trial):
         machine("one")
         with pytest.raises(WorkerFailed) as raised:
@@ -220,6 +248,35 @@ def test_the_failure_of_a_worker_travels_with_its_error(
     failure = read_failure(Path(trial.folder))
     assert failure is not None and failure.kind is FailureKind.OUT_OF_MEMORY and failure.retryable
     assert "CUDA out of memory" in failure.message
+
+
+def test_the_failure_that_an_error_carries_counts_before_one_that_rank_0_uploaded(
+    task: Task, run: Objects, machine: Machine, tmp_path: Path
+) -> None:
+    machine("head")
+    trial = begin(task)
+    with pytest.raises(GroupError), exchanged(trial):
+        machine("one")
+        there = on_worker(trial)
+        write_failure(Path(there.folder), RuntimeError("Connection closed by peer"), retryable=True)
+        upload(there)
+        machine("head")
+        raise GroupError({1: fail(OutOfMemory("no memory"), folder=tmp_path / "a")})
+    failure = read_failure(Path(trial.folder))
+    assert failure is not None and failure.kind is FailureKind.OUT_OF_MEMORY
+
+
+def test_a_worker_with_other_code_is_not_tried_again(
+    task: Task, run: Objects, machine: Machine, ranks: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differ(_: object) -> None:
+        raise ProvenanceDiffers("other code")
+
+    monkeypatch.setattr(worker, "check_provenance", differ)
+    machine("one")
+    with pytest.raises(WorkerFailed, match="other code") as raised:
+        worker.train(on_worker(task), lambda: ranks(1))
+    assert not raised.value.failure.retryable
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
