@@ -376,7 +376,7 @@ def test_an_attempt_that_a_later_one_has_replaced_reports_and_uploads_nothing(
     monkeypatch.setattr(worker, "check_provenance", lambda _: None)
     monkeypatch.setattr(worker, "_run", lambda *_: summary_of({"": {"val/AP": 0.5}}))
     with pytest.raises(Superseded):
-        worker.train(there, lambda: SimpleNamespace(rank=0))  # type: ignore[arg-type, return-value]
+        worker.train(there, lambda: SimpleNamespace(rank=0))
     assert read_failure(Path(there.folder)) is None, "the later attempt has not failed"
 
 
