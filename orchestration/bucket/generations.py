@@ -23,7 +23,7 @@ CHECK_SECONDS = 2.0
 
 
 class Superseded(BucketError):
-    """Another command has taken the lock over: this one may not write any more."""
+    """Another command, or another attempt at a training, has taken over: this one may not write any more."""
 
 
 class Holder(BaseModel):
@@ -86,20 +86,25 @@ def _parse(data: bytes | None) -> Holder | None:
 
 @dataclass
 class Fence:
-    """Raises Superseded where a higher generation than the command's own is there; looks at most every two seconds.
+    """Raises Superseded where the object is there that whoever takes over creates; looks at most every two seconds.
 
     It has no patience of its own: what it is called in is tried again as a whole.
     """
 
-    sweep: Objects
-    generation: int
+    objects: Objects
+    following: str
     clock: Callable[[], float] = time.monotonic
     _checked: float | None = field(default=None)
+
+    @classmethod
+    def of_lock(cls, sweep: Objects, generation: int, clock: Callable[[], float] = time.monotonic) -> "Fence":
+        """Return the fence of a command that has a generation of a sweep's lock."""
+        return cls(sweep, name_of(generation + 1), clock)
 
     def __call__(self) -> None:
         now = self.clock()
         if self._checked is not None and now - self._checked < CHECK_SECONDS:
             return
-        if is_superseded(self.sweep.patient(0.0), self.generation):
-            raise Superseded(f"{self.sweep.address}: another command has taken over here")
+        if self.objects.patient(0.0).read_if_there(self.following) is not None:
+            raise Superseded(f"{self.objects.address}: another command or attempt has taken over here")
         self._checked = now

@@ -85,7 +85,7 @@ class BucketOutput:
 
     def locked(self, name: str, generation: int) -> None:
         """Write from now on as the command that has a generation of a sweep's lock, and only as long as it has."""
-        self.generation, self.check = generation, Fence(self.sweep(name), generation)
+        self.generation, self.check = generation, Fence.of_lock(self.sweep(name), generation)
 
     def sweep(self, name: str) -> Objects:
         """Return the objects of a sweep."""

@@ -293,12 +293,6 @@ class LabConfig(Config):
             Address.parse(self.output)
         except ConfigError as error:
             raise ValueError(f"output={error}") from None
-        if self.cluster.address != "local" and (self.cluster.workers > 1 or self.cluster.ray_train == "always"):
-            raise ValueError(
-                f"output={self.output}: Ray Train keeps records of several workers in a folder that all nodes see, so "
-                f"that with cluster.address={self.cluster.address} a bucket is for cluster.workers=1 and "
-                "cluster.ray_train=auto alone; give output=<folder that all nodes see>"
-            )
         return self
 
     @property

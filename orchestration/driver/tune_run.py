@@ -26,7 +26,7 @@ from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial.bucket_folder import mark_folder
-from orchestration.trial.files import begin_training
+from orchestration.trial.files import begin_training, clear_stop
 from orchestration.trial.task import TASK, BucketTask, MicroBatching, Task
 
 if TYPE_CHECKING:
@@ -106,10 +106,12 @@ class TuneJob:
             return None
         folder = self.plan.folder_of(trial)
         if self.is_elsewhere:
+            # That of an earlier command, which would be passed on to this one's.
+            clear_stop(folder)
             with as_config_error(self.bucket.address):
                 self.bucket.push_begun([folder])
         below = folder.relative_to(self.plan.folder).as_posix()
-        return BucketTask(str(self.bucket.address), self.plan.name, below, self.bucket.generation)
+        return BucketTask(str(self.bucket.address), self.plan.name, below, self.bucket.generation, self.is_elsewhere)
 
     @property
     def is_elsewhere(self) -> bool:

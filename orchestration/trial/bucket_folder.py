@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,13 @@ from fcos.storage.bucket.fetch import fetch_newest, pull_run
 from fcos.storage.bucket.objects import TRAINING_PATIENCE, Objects, open_objects
 from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.checkpoint_folder import CheckpointError
-from fcos.storage.run_folder import STOP, SUMMARY
+from fcos.storage.files import write_atomically
+from fcos.storage.run_folder import NOTES, STOP, SUMMARY
 from orchestration.bucket.generations import Fence
+from orchestration.bucket.lease_objects import BucketObjects
 from orchestration.trial import files
 from orchestration.trial.failures import BucketUnreachable
+from orchestration.trial.fence import Attempt, begin_fenced
 from orchestration.trial.task import BucketTask, Task
 
 # What the message of an interruption for want of the bucket begins with.
@@ -31,8 +35,6 @@ TICK_SECONDS, HEARTBEAT_SECONDS = 0.5, 1.0
 STOP_SECONDS = 5.0
 # Local, in a sweep's folder: the command that works there.
 MARK: Final = ".command"
-# Local, in a training's folder: held by whoever fetches its checkpoint.
-FETCH_LOCK: Final = ".fetch.lock"
 # Between attempts that fail, and for the last one, which a finished training waits for.
 LONGEST_PAUSE, LAST_PATIENCE = 60.0, 300.0
 
@@ -42,13 +44,59 @@ def unreachable(error: BucketError) -> BucketUnreachable:
     return BucketUnreachable(f"{BUCKET}: {error}; all that was trained is on this machine's disk")
 
 
-def _open(task: BucketTask) -> tuple[Objects, Objects]:
+def open_folders(task: BucketTask) -> tuple[Objects, Objects]:
     """Return the objects of the sweep and of the training; raises BucketUnreachable without the package."""
     try:
         sweep = open_objects(Address.parse(task.output), TRAINING_PATIENCE).below(task.name)
     except ConfigError as error:
         raise BucketUnreachable(f"{BUCKET}: {error}") from None
     return sweep, sweep.below(*task.below.split("/"))
+
+
+def open_written(task: Task) -> Objects:
+    """Return the objects of the training, which change as long as no other command or attempt has taken over.
+
+    Raises BucketUnreachable without the package.
+    """
+    assert task.bucket is not None, "a folder is not uploaded"
+    return open_checked(task.bucket, following_object(task))
+
+
+def following_object(task: Task) -> str | None:
+    """Return the object that the attempt after this one creates; None where attempts are told apart by files."""
+    return None if task.attempt is None or task.attempt.is_in_folder else task.attempt.following
+
+
+def open_checked(bucket: BucketTask, following: str | None) -> Objects:
+    """Return the objects of a training, which change as long as no other command has taken over, and no attempt.
+
+    following: the object that the next attempt creates, None where attempts are told apart by files. Raises
+    BucketUnreachable without the package.
+    """
+    sweep, run = open_folders(bucket)
+    checks = [Fence.of_lock(sweep, bucket.generation)]
+    if following is not None:
+        checks.append(Fence(run, following))
+
+    def check() -> None:
+        for each in checks:
+            each()
+
+    return run.checked(check)
+
+
+def fence_attempt(task: Task) -> Attempt:
+    """Begin an attempt where all machines of the training see it; raises BucketUnreachable."""
+    folder = Path(task.folder)
+    if task.bucket is None or not task.bucket.is_joined:
+        return begin_fenced(folder)
+    _, run = open_folders(task.bucket)
+    try:
+        attempt = begin_fenced(folder, BucketObjects(run))
+    except BucketError as error:
+        raise unreachable(error) from error
+    # Checked beside the steps, which wait for no bucket that is out of reach.
+    return replace(attempt, objects=BucketObjects(run.patient(0.0)))
 
 
 def mark_folder(sweep: Path, command_id: str) -> None:
@@ -71,19 +119,36 @@ def on_this_machine(task: Task) -> Task:
     """
     if task.bucket is None:
         return task
-    folder = make_mirror(Address.parse(task.bucket.output)) / task.bucket.name / task.bucket.below
+    folder = local_folder(task.bucket)
     here = replace(task, folder=str(folder))
     if sees_driver(here):
         return here
-    sweep, run = _open(task.bucket)
+    sweep, run = open_folders(task.bucket)
     try:
         pull_run(run, folder)
         files.clear_stop(folder)
         run.remove([STOP])
-        take_stop(sweep, folder.parents[1])
+        take_sweep(sweep, folder.parents[1])
     except BucketError as error:
         raise unreachable(error) from error
     return here
+
+
+def local_folder(task: BucketTask) -> Path:
+    """Return the training's folder on this machine; raises ConfigError where none can be made."""
+    return make_mirror(Address.parse(task.output)) / task.name / task.below
+
+
+def take_sweep(sweep: Objects, folder: Path) -> None:
+    """Bring what trainings read of their sweep's folder here: its notes, and whether it is stopped.
+
+    Raises BucketError.
+    """
+    take_stop(sweep, folder)
+    notes = sweep.read_if_there(NOTES)
+    if notes is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / NOTES, notes)
 
 
 def take_stop(objects: Objects, folder: Path) -> None:
@@ -97,15 +162,28 @@ def take_stop(objects: Objects, folder: Path) -> None:
 
 def leave_machine(task: Task) -> None:
     """Upload the records of an attempt that has ended, where the driver does not see them otherwise."""
-    if task.bucket is not None and not sees_driver(task):
-        upload_records(Path(task.folder), task.bucket)
+    if task.bucket is None or sees_driver(task):
+        return
+    folder = Path(task.folder)
+    with _logged():
+        run = open_written(task)
+        if task.is_spread:
+            # Its workers have written to the bucket meanwhile, and the log is theirs.
+            pull_run(run, folder)
+        RunUpload(folder, run).sync(with_log=not task.is_spread)
 
 
-def upload_records(folder: Path, bucket: BucketTask) -> None:
-    """Upload what an attempt left in a folder; what cannot be is left to the next one."""
+def upload_records(folder: Path, bucket: BucketTask, following: str | None) -> None:
+    """Upload what an attempt left in a folder; following: the object of the next one, see `open_checked`."""
+    with _logged():
+        RunUpload(folder, open_checked(bucket, following)).sync(with_log=True)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log why the records of an attempt are not in the bucket: what is not there is left to the next attempt."""
     try:
-        sweep, run = _open(bucket)
-        RunUpload(folder, run.checked(Fence(sweep, bucket.generation))).sync(with_log=True)
+        yield
     except (BucketUnreachable, OSError, CheckpointError):
         logging.getLogger(__name__).exception("the records of an attempt are not in the bucket")
 
@@ -118,15 +196,21 @@ def fetch_folder(task: Task) -> None:
     if task.bucket is None:
         return
     folder = Path(task.folder)
-    _, run = _open(task.bucket)
+    _, run = open_folders(task.bucket)
     try:
-        # Workers of one machine share the folder.
-        with FileLock(folder / FETCH_LOCK):
+        with in_turn(folder):
             notes = fetch_newest(run, folder, task.averages)
     except BucketError as error:
         raise unreachable(error) from error
     for note in notes:
         files.add_note(folder, note)
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Let one process of this machine after the other change a training's folder: several workers share it."""
+    with FileLock(folder / ".fetch.lock"):
+        yield
 
 
 def ignore() -> None:
@@ -242,6 +326,6 @@ def begin_upload(task: Task, *, writes: bool) -> FolderUpload | NoUpload:
     """Begin to upload a training's folder, from the worker that writes it; raises BucketUnreachable."""
     if task.bucket is None or not writes:
         return NoUpload()
-    sweep, run = _open(task.bucket)
-    upload = RunUpload(Path(task.folder), run.checked(Fence(sweep, task.bucket.generation)))
+    sweep, _ = open_folders(task.bucket)
+    upload = RunUpload(Path(task.folder), open_written(task))
     return FolderUpload(upload, stops=None if sees_driver(task) else sweep)

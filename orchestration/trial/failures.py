@@ -71,12 +71,28 @@ class Failure:
         return self.kind in (FailureKind.BUDGET, FailureKind.DISK_FULL, FailureKind.SUPERSEDED, FailureKind.BUCKET)
 
 
-def write_failure(folder: Path, error: BaseException, *, retryable: bool) -> None:
-    """Record a failure; of several workers the first one is kept, as the others fail because of it."""
+class WorkerFailed(RuntimeError):
+    """Carries the failure of a worker to its trial on another machine, which does not see the worker's folder."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return self.failure.message
+
+
+def write_failure(folder: Path, error: BaseException, *, retryable: bool) -> Failure:
+    """Record a failure and return it; of several workers the first one is kept, as the others fail because of it."""
     text = f"{type(error).__name__}: {error}" if retryable else str(error)
-    message = "\n".join(text.strip().splitlines()[-MESSAGE_LINES:])
+    kind, message = type(error).__name__, "\n".join(text.strip().splitlines()[-MESSAGE_LINES:])
+    _write(folder, kind, message, retryable=retryable)
+    return Failure(_kind_of(kind), message, retryable)
+
+
+def _write(folder: Path, kind: str, message: str, *, retryable: bool) -> None:
     # The key `final` is that of earlier versions.
-    record = {"kind": type(error).__name__, "message": message, "final": not retryable}
+    record = {"kind": kind, "message": message, "final": not retryable}
     try:
         with (folder / FAILURE).open("x") as file:
             json.dump(record, file)
@@ -94,8 +110,24 @@ def read_failure(folder: Path) -> Failure | None:
         kind, message, final = str(record["kind"]), str(record["message"]), bool(record["final"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-    known = kind in FailureKind._value2member_map_
-    return Failure(FailureKind(kind) if known else FailureKind.ERROR, message, retryable=not final)
+    return Failure(_kind_of(kind), message, retryable=not final)
+
+
+def _kind_of(name: str) -> FailureKind:
+    return FailureKind(name) if name in FailureKind._value2member_map_ else FailureKind.ERROR
+
+
+def write_carried(folder: Path, error: BaseException) -> None:
+    """Record the failure that an error of several workers carries, in place of any other; nothing where it has none.
+
+    Where more than one failed before they were ended, the one that is treated in a way of its own counts, then the one
+    that is not tried again: the others may be errors of collectives that waited for it.
+    """
+    failures = [each.failure for each in _chain(error) if isinstance(each, WorkerFailed)]
+    if failures:
+        first = min(failures, key=lambda failure: (failure.kind is FailureKind.ERROR, failure.retryable))
+        clear_failure(folder)
+        _write(folder, first.kind, first.message, retryable=first.retryable)
 
 
 def clear_failure(folder: Path) -> None:

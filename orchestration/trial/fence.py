@@ -1,8 +1,9 @@
 """Fences of a training: an attempt that another one has replaced reports nothing, and leaves no result.
 
 An attempt may live on where its driver takes it for dead, on a machine that was out of reach for a while or suspended.
-Each one creates the next file in the training's folder, and ends where there is a later one than its own. Between
-commands that share a training its lease decides in the same way (see leases/lease.py).
+Each one creates the next file in the training's folder, or the next object in a bucket where machines share no folder,
+and ends where there is a later one than its own. Between commands that share a training its lease decides in the same
+way (see leases/lease.py).
 """
 
 import logging
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestration.leases.lease import Lease, Superseded
-from orchestration.leases.objects import FolderObjects
+from orchestration.leases.objects import FolderObjects, Objects
 
 # Below it a file for each attempt, by its number.
 FENCE = "fence"
@@ -30,12 +31,23 @@ class Attempt:
     number: int
     # A folder that was removed and made again counts from 1 again.
     token: str
+    # Where all machines of the training see it.
+    objects: Objects
+
+    @property
+    def following(self) -> str:
+        """The object that the next attempt creates."""
+        return f"{FENCE}/{self.number + 1}"
+
+    @property
+    def is_in_folder(self) -> bool:
+        """Whether a check reads files alone."""
+        return isinstance(self.objects, FolderObjects)
 
     def is_current(self) -> bool:
-        """Return whether no later attempt has begun; raises OSError where the folder cannot be read."""
-        objects = FolderObjects(Path(self.folder))
-        own = objects.read(f"{FENCE}/{self.number}")
-        return own == self.token.encode() and objects.read(f"{FENCE}/{self.number + 1}") is None
+        """Return whether no later attempt has begun; raises OSError where that cannot be read."""
+        own = self.objects.read(f"{FENCE}/{self.number}")
+        return own == self.token.encode() and self.objects.read(self.following) is None
 
     def check(self) -> None:
         """Raise Superseded where a later attempt has begun."""
@@ -43,13 +55,16 @@ class Attempt:
             raise Superseded(f"a later attempt than number {self.number} trains in {self.folder} now")
 
 
-def begin_fenced(folder: Path) -> Attempt:
-    """Begin an attempt in a training's folder: those before it are replaced."""
-    objects, token = FolderObjects(folder), uuid.uuid4().hex
+def begin_fenced(folder: Path, stored: Objects | None = None) -> Attempt:
+    """Begin an attempt in a training's folder: those before it are replaced.
+
+    stored: where all machines of the training see it, where that is not the folder itself. Raises OSError.
+    """
+    objects, token = FolderObjects(folder) if stored is None else stored, uuid.uuid4().hex
     number = 1 + max((int(name) for name in objects.names(FENCE) if name.isdigit()), default=0)
     while not objects.create(f"{FENCE}/{number}", token.encode()):
         number += 1
-    return Attempt(str(folder), number, token)
+    return Attempt(str(folder), number, token, objects)
 
 
 def check_fences(attempt: Attempt | None, lease: Lease | None) -> None:
@@ -69,8 +84,8 @@ def check_fences(attempt: Attempt | None, lease: Lease | None) -> None:
 class ReportCheck:
     """Called at every report: raises Superseded where another attempt, or another command, trains this now.
 
-    The lease may lie in a bucket, and a bucket out of reach is waited for: it is checked so rarely that this takes a
-    small part of the time, whatever the storage.
+    The lease may lie in a bucket, and so may the attempt, and a bucket out of reach is waited for: it is checked so
+    rarely that this takes a small part of the time, whatever the storage.
     """
 
     attempt: Attempt | None
@@ -79,11 +94,13 @@ class ReportCheck:
     _next: float = field(default=-math.inf, init=False)
 
     def __call__(self) -> None:
-        check_fences(self.attempt, None)
+        is_near = self.attempt is not None and self.attempt.is_in_folder
+        if is_near:
+            check_fences(self.attempt, None)
         begin = self.clock()
         if begin < self._next:
             return
-        check_fences(None, self.lease)
+        check_fences(None if is_near else self.attempt, self.lease)
         end = self.clock()
         self._next = end + PAUSE_OF_CHECK * (end - begin)
 

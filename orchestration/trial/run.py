@@ -1,13 +1,15 @@
 """A Tune trial: one training, in the trial's own process or on the workers of a TorchTrainer."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestration.experiment.training_folder import short_identity
 from orchestration.trial import files, retries
-from orchestration.trial.bucket_folder import leave_machine, on_this_machine
+from orchestration.trial.bucket_folder import fence_attempt, leave_machine, on_this_machine
+from orchestration.trial.bucket_workers import exchanged, ray_folder
 from orchestration.trial.failures import (
     BucketUnreachable,
     FailureKind,
@@ -21,7 +23,7 @@ from orchestration.trial.failures import (
     read_failure,
     write_failure,
 )
-from orchestration.trial.fence import begin_fenced, is_replaced
+from orchestration.trial.fence import is_replaced
 from orchestration.trial.heartbeat import TRIAL, clear_heartbeats, registered
 from orchestration.trial.stalls import guarded
 from orchestration.trial.task import TASK, Task
@@ -61,17 +63,18 @@ def _attempt(task: Task, node: str) -> None:
     try:
         if not retries.begin_attempt(task, node):
             return
-        task = replace(task, attempt=begin_fenced(folder))
+        task = replace(task, attempt=fence_attempt(task))
         clear_failure(folder)
         files.clear_stop(folder)
         clear_heartbeats(folder)
-        with registered(folder, TRIAL, node), guarded(task):
+        with registered(folder, TRIAL, node), nullcontext() if task.is_spread else guarded(task):
             (train_on_workers if task.on_workers else train_here)(task)
         retries.end_attempt(task)
     except Exception as error:
         if is_replaced(task.attempt):
             raise
-        write_failure(folder, OutOfMemory(str(error)) if is_out_of_memory(error) else error, retryable=True)
+        reason = OutOfMemory(str(error)) if is_out_of_memory(error) else error
+        write_failure(folder, reason, retryable=not isinstance(error, BucketUnreachable))
         if has_failed(folder, FailureKind.PREEMPTED):
             retries.end_attempt(task)
             raise_preempted(failure_reason(folder))
@@ -94,23 +97,24 @@ def train_on_workers(task: Task) -> None:
     limit = TorchConfig.timeout_s if task.stall_seconds is None else int(task.stall_seconds) + SLACK_SECONDS
     workers = demand.workers if demand.min_workers is None else (demand.min_workers, demand.workers)
     resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
-    trainer = (TorchTrainer if demand.min_workers is None else ElasticTrainer)(
-        train_worker,
-        train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", timeout_s=limit),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=workers,  # type: ignore[arg-type]  # the stubs know fixed numbers only
-            use_gpu=bool(demand.gpus),
-            resources_per_worker=resources,
-        ),
-        run_config=ray.train.RunConfig(
-            name=f"train-{short_identity(task.identity)}",
-            storage_path=task.ray_folder,
-            callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # two Ray APIs
-            failure_config=ray.train.FailureConfig(max_failures=0),
-        ),
-    )
-    trainer.fit()
+    with ray_folder(task) as storage, exchanged(task):
+        trainer = (TorchTrainer if demand.min_workers is None else ElasticTrainer)(
+            train_worker,
+            train_loop_config={"task": task},
+            torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", timeout_s=limit),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=workers,  # type: ignore[arg-type]  # the stubs know fixed numbers only
+                use_gpu=bool(demand.gpus),
+                resources_per_worker=resources,
+            ),
+            run_config=ray.train.RunConfig(
+                name=f"train-{short_identity(task.identity)}",
+                storage_path=storage,
+                callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # two Ray APIs
+                failure_config=ray.train.FailureConfig(max_failures=0),
+            ),
+        )
+        trainer.fit()
 
 
 def raise_preempted(message: str) -> NoReturn:

@@ -17,10 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from orchestration.trial import files, processes
-from orchestration.trial.bucket_folder import FETCH_LOCK, sees_driver, upload_records
+from orchestration.trial.bucket_folder import following_object, in_turn, sees_driver, upload_records
 from orchestration.trial.failures import Stalled, write_failure
 from orchestration.trial.heartbeat import TRIAL, Heartbeats, Process, read_heartbeats
 from orchestration.trial.task import BucketTask, Task
@@ -92,11 +90,16 @@ def end_here(folder: str, among: Sequence[Process], limit: float) -> None:
 
 @dataclass(frozen=True)
 class Guard:
-    """What the process beside a training is given."""
+    """What the process beside a training is given.
+
+    bucket: None where it is one of several machines of the training, whose records are uploaded from another one;
+    following: the object that the next attempt creates, None where attempts are told apart by files.
+    """
 
     folder: str
     seconds: float
-    bucket: BucketTask
+    bucket: BucketTask | None
+    following: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -104,7 +107,8 @@ class Guard:
     @classmethod
     def from_json(cls, text: str) -> "Guard":
         values: dict[str, Any] = json.loads(text)
-        return cls(values["folder"], values["seconds"], BucketTask(**values["bucket"]))
+        bucket = None if values["bucket"] is None else BucketTask(**values["bucket"])
+        return cls(values["folder"], values["seconds"], bucket, values["following"])
 
     def watch(self, ended: Callable[[float], bool]) -> None:
         """End the training where it stalls, and upload why; return then, or when `ended`, which waits, is true."""
@@ -116,9 +120,10 @@ class Guard:
             if stalled:
                 among = {process for process, _ in read_heartbeats(folder).values()}
                 end_here(self.folder, list(among), self.seconds)
-                # The next attempt on this machine waits for it before it uploads anything.
-                with FileLock(folder / FETCH_LOCK):
-                    upload_records(folder, self.bucket)
+                if self.bucket is not None:
+                    # The next attempt on this machine waits for it before it uploads anything.
+                    with in_turn(folder):
+                        upload_records(folder, self.bucket, self.following)
                 return
 
 
@@ -128,7 +133,7 @@ def guarded(task: Task) -> Iterator[None]:
     if task.stall_seconds is None or task.bucket is None or sees_driver(task):
         yield
         return
-    guard = Guard(task.folder, task.stall_seconds, task.bucket)
+    guard = Guard(task.folder, task.stall_seconds, None if task.is_spread else task.bucket, following_object(task))
     command = [sys.executable, "-m", "orchestration.trial.stalls", guard.to_json()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         try:

@@ -57,6 +57,8 @@ class BucketTask:
     below: str
     # Of the command's lock; see orchestration/bucket/generations.py.
     generation: int
+    # Whether the machines of a cluster that was joined see nothing in common but the bucket.
+    is_joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Task:
     # Position among the plan's trainings.
     index: int
     identity: str
-    # The training's own folder, the same on every machine.
+    # The training's own folder, the same on every machine; with a bucket that of this machine.
     folder: str
     # Where Ray keeps its own records.
     ray_folder: str
@@ -100,6 +102,11 @@ class Task:
     averages: frozenset[float] = frozenset()
     # None where the output is a folder.
     bucket: BucketTask | None = None
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether its workers and its trial run on machines that share a bucket and no folder."""
+        return self.on_workers and self.bucket is not None and self.bucket.is_joined
 
 
 def task_of(trial: "TuneTrial | SimpleNamespace") -> Task:

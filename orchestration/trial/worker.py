@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,14 @@ from orchestration.experiment.provenance import ProvenanceDiffers, check_provena
 from orchestration.leases.lease import Superseded
 from orchestration.trial import files
 from orchestration.trial.bucket_folder import FolderUpload, NoUpload, begin_upload, fetch_folder
+from orchestration.trial.bucket_workers import join_workers, on_worker
 from orchestration.trial.failures import (
     BucketUnreachable,
     BudgetUsedUp,
     DiskFull,
+    Failure,
     OutOfMemory,
+    WorkerFailed,
     is_held_back,
     is_no_space,
     is_out_of_memory,
@@ -29,6 +33,7 @@ from orchestration.trial.failures import (
 from orchestration.trial.fence import ReportCheck, check_fences, is_replaced
 from orchestration.trial.heartbeat import registered
 from orchestration.trial.retries import accumulate_of
+from orchestration.trial.stalls import guarded
 from orchestration.trial.system_metrics import sampled
 from orchestration.trial.task import Task
 
@@ -87,13 +92,14 @@ def train_worker(values: dict[str, Any]) -> None:
     import ray.train.torch
     import torch
 
-    task: Task = values["task"]
+    task = on_worker(values["task"])
     context = ray.train.get_context()
     folder, rank = Path(task.folder), context.get_world_rank()
     seconds = task.system_metrics_seconds if context.get_local_rank() == 0 else None
     with (
         registered(folder, f"rank_{rank}", ray.get_runtime_context().get_node_id()) as heartbeat,
         sampled(folder, context.get_node_rank(), seconds, gpus=task.demand.device == "cuda"),
+        guarded(task) if task.is_spread and context.get_local_rank() == 0 else nullcontext(),
     ):
 
         def make_runtime() -> RayRuntime:
@@ -145,13 +151,14 @@ def train(task: Task, make_runtime: Callable[[], "Runtime"]) -> None:
             check_provenance(task.provenance)
         except ProvenanceDiffers as error:
             logging.getLogger(__name__).exception("the training is not begun")
-            write_failure(folder, error, retryable=False)
+            failure = write_failure(folder, error, retryable=False)
+            _carry(task, failure, error)
             raise
         upload: FolderUpload | NoUpload = NoUpload()
         try:
             check_task(task)
             runtime = make_runtime()
-            fetch_folder(task)
+            (join_workers(task, runtime) if task.is_spread else fetch_folder(task))
             upload = begin_upload(task, writes=runtime.rank == 0)
             summary = _run(task, runtime)
             if runtime.rank == 0:
@@ -164,10 +171,17 @@ def train(task: Task, make_runtime: Callable[[], "Runtime"]) -> None:
                 # The files of the folder are those of the later attempt.
                 logging.getLogger(__name__).warning("an attempt ends that a later one has replaced", exc_info=True)
             else:
-                _record_failure(task, error)
+                failure = _record_failure(task, error)
                 if not isinstance(error, BucketUnreachable):
                     upload.leave()
+                _carry(task, failure, error)
             raise
+
+
+def _carry(task: Task, failure: Failure, error: Exception) -> None:
+    """Raise the failure in place of its error, where the trial does not see the folder that has it."""
+    if task.is_spread:
+        raise WorkerFailed(failure) from error
 
 
 def _run(task: Task, runtime: "Runtime") -> RunSummary:
@@ -193,26 +207,24 @@ def _run(task: Task, runtime: "Runtime") -> RunSummary:
     return training.run(config, runtime, arms, data_digest=task.data_digest, forks=task.forks)
 
 
-def _record_failure(task: Task, error: Exception) -> None:
+def _record_failure(task: Task, error: Exception) -> Failure:
     from fcos.training.interruption import Preempted
 
     folder = Path(task.folder)
     if isinstance(error, Preempted | Superseded):
         logging.getLogger(__name__).info("%s", error)
-        write_failure(folder, error, retryable=isinstance(error, Preempted))
-        return
+        return write_failure(folder, error, retryable=isinstance(error, Preempted))
     logging.getLogger(__name__).exception("the training failed")
     full = is_no_space(error)
     known: Exception = error
     if isinstance(error, BucketUnreachable):
         # With the same credentials and network another attempt ends as this one.
-        write_failure(folder, error, retryable=False)
-        return
+        return write_failure(folder, error, retryable=False)
     if full:
         known = DiskFull(f"{no_space_message(error, _written_folders(task))}; its checkpoints are whole")
     elif is_out_of_memory(error):
         known = OutOfMemory(str(error))
-    write_failure(folder, known, retryable=not full and is_retryable(error))
+    return write_failure(folder, known, retryable=not full and is_retryable(error))
 
 
 def _written_folders(task: Task) -> list[Path]:

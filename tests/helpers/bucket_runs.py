@@ -15,6 +15,7 @@ from fcos.storage.checkpoint_folder import MANIFEST, folder_of
 from fcos.storage.run_folder import CHECKPOINTS, NOTES, POINTS, TRAINING_ID, RunSummary
 from fcos.storage.summary_file import FinishedRun, write_finished_run
 from orchestration.bucket.generations import Holder
+from orchestration.trial.task import BucketTask
 
 CONFIG = {"config": {"schedule": {"ema": None}}}
 EVALUATION = "evaluation/none/results.json.gz"
@@ -24,6 +25,11 @@ IDENTITY = "0123456789abcdef0123456789abcdef"
 def memory_bucket(filesystem: Any = None) -> Objects:
     """A bucket of its own in this process; without patience, as nothing passes there."""
     return Objects(Address("memory", f"{uuid.uuid4().hex}/outputs"), filesystem or MemoryFileSystem(), patience=0.0)
+
+
+def bucket_task(sweep: Objects, *, is_joined: bool = False) -> BucketTask:
+    """The bucket of the one training of a sweep, to whose lock no command holds."""
+    return BucketTask(str(sweep.address.above()), sweep.address.name, "trials/0123", 0, is_joined)
 
 
 def write_checkpoint(run: Path, step: int, kind: str = CHECKPOINTS, text: str = "") -> Path:

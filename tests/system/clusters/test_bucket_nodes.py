@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from orchestration.trial.files import read_points
 from orchestration.trial.processes import start_time
 from tests.helpers.experiments.sweeps import loss_steps, pair_words, training_processes, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
@@ -23,8 +26,10 @@ pytestmark = pytest.mark.slow(minutes=2)
 NAME, STEPS, INTERVAL, LOG = "ablation_centerness", 24, 6, 2
 # Seconds, of which starting up and the first step must take less.
 STALL = 30
+NODES = ("node1", "node2")
 # Two trainings.
-SWEEP = (*pair_words(STEPS, INTERVAL, LOG), f"output={OUTPUT}", "report=false")
+PAIR = (*pair_words(STEPS, INTERVAL, LOG), "report=false")
+SWEEP = (*PAIR, f"output={OUTPUT}")
 
 
 @pytest.fixture
@@ -36,6 +41,25 @@ def far(ray_folder: None, proxy: FaultyProxy, hosts: tuple[Host, Host], monkeypa
         with monkeypatch.context() as patch:
             patch.setenv("XDG_CACHE_HOME", str(hosts[1].cache))
             made.append(Nodes([1]))
+        return made[0]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def apart(ray_folder: None, proxy: FaultyProxy, tmp_path: Path, monkeypatch) -> Iterator[Callable[[Path], Nodes]]:
+    """Starts a cluster of two nodes of one processor, with caches of their own; that of its head is given."""
+    made: list[Nodes] = []
+
+    def make(cache: Path) -> Nodes:
+        with monkeypatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(cache))
+            made.append(Nodes([]))
+            for name in NODES:
+                patch.setenv("XDG_CACHE_HOME", str(Host(tmp_path / name, monkeypatch).cache))
+                made[0].add()
         return made[0]
 
     yield make
@@ -120,3 +144,77 @@ def test_a_budget_stops_trainings_there(
     assert "budget.wall_hours" in output
     near.run(*SWEEP, *joined(nodes))
     assert len(near.summaries(NAME)) == 2
+
+
+def numbers(trials: list[Path]) -> dict[str, object]:
+    """What trainings came to: their metrics, and all points but speeds."""
+    found: dict[str, object] = {}
+    for trial in trials:
+        points = [each for each in read_points(trial) if each.key.startswith(("train/loss", "val/"))]
+        metrics = json.loads((trial / "summary.json").read_text())["summary"]["metrics"]
+        found[trial.name] = (metrics, sorted((str(each.arm), *each[1:]) for each in points))
+    return found
+
+
+def test_trainings_of_two_workers_span_nodes_that_share_no_folder_with_the_same_numbers(
+    apart: Callable[[Path], Nodes], server: S3Server, hosts: tuple[Host, Host], tmp_path: Path, monkeypatch
+) -> None:
+    near, _ = hosts
+    nodes = apart(near.cache)
+    near.run(*SWEEP, *joined(nodes), "cluster.workers=2")
+    far = [Host(tmp_path / name, monkeypatch).trials(NAME) for name in NODES]
+    assert [len(trials) for trials in far] == [2, 2]
+    for trial, *there in zip(near.trials(NAME), *far, strict=True):
+        assert loss_steps(trial) == list(range(LOG, STEPS + 1, LOG))
+        assert not list((trial / "checkpoints").glob("step_*")), "what is large stays where it was trained"
+        assert sum((each / "points.jsonl").exists() for each in there) == 1, "one worker writes"
+        assert all((each / "log.txt").exists() for each in there)
+        assert json.loads((trial / "summary.json").read_text())["summary"]["workers"] == [[0, 2]]
+    near.run(*PAIR, f"output={tmp_path / 'shared'}", *joined(nodes), "cluster.workers=2")
+    assert numbers(near.trials(NAME)) == numbers(sorted((tmp_path / "shared" / NAME / "trials").glob("*")))
+
+
+def test_two_workers_go_on_from_the_bucket_after_one_was_killed_and_its_disk_lost(
+    apart: Callable[[Path], Nodes], server: S3Server, hosts: tuple[Host, Host], hold: Hold, tmp_path: Path, monkeypatch
+) -> None:
+    """The driver is not on the machine of the head, where the trials' own processes are."""
+    near, head = hosts
+    hold.at(2 * INTERVAL + LOG)
+    nodes = apart(head.cache)
+    process = near.start(*SWEEP, *joined(nodes), "cluster.workers=2")
+    wait_for(hold.held, process)
+    ((name, victim),) = hold.held().items()
+    newest = f"outputs/{NAME}/trials/{name}/checkpoints/step_{2 * INTERVAL:08d}/objects.json"
+    wait_until(lambda: server.content(newest) is not None)
+    folders = [Host(tmp_path / node, monkeypatch).mirror / NAME / "trials" / name for node in NODES]
+    (writer,) = (folder for folder in folders if training_processes(folder) == [victim])
+    shutil.rmtree(writer / "checkpoints")
+    os.kill(victim, signal.SIGKILL)
+    hold.release()
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output + errors
+    trial = near.mirror / NAME / "trials" / name
+    assert json.loads((trial / "summary.json").read_text())["summary"]["resumed_from"] == 2 * INTERVAL
+    steps = loss_steps(trial)
+    assert sorted(set(steps)) == list(range(LOG, STEPS + 1, LOG))
+    assert LOG * (len(steps) - len(set(steps))) <= INTERVAL
+    assert len(near.summaries(NAME)) == 2
+
+
+def test_one_of_two_workers_that_hangs_elsewhere_is_ended_by_the_one_that_waits_for_it(
+    apart: Callable[[Path], Nodes], server: S3Server, hosts: tuple[Host, Host], hold: Hold, tmp_path: Path, monkeypatch
+) -> None:
+    near, head = hosts
+    hold.at(2 * INTERVAL + LOG)
+    nodes = apart(head.cache)
+    process = near.start(*SWEEP, *joined(nodes), "cluster.workers=2", "cluster.stall_minutes=0.5")
+    wait_for(hold.held, process)
+    ((name, writer),) = hold.held().items()
+    folders = [Host(tmp_path / node, monkeypatch).mirror / NAME / "trials" / name for node in NODES]
+    (victim,) = {pid for folder in folders for pid in training_processes(folder)} - {writer}
+    os.kill(victim, signal.SIGSTOP)
+    hold.release()
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output + errors
+    assert not start_time(victim), "Ray ends it with the others"
+    assert json.loads((near.mirror / NAME / "trials" / name / "summary.json").read_text())["summary"]["resumed_from"]

@@ -69,12 +69,12 @@ def test_a_command_elsewhere_that_is_alive_is_left_alone() -> None:
 def test_a_lock_whose_heartbeat_stands_still_is_taken_over_and_its_holder_finds_out() -> None:
     sweep = memory_bucket()
     assert create(sweep, 1, holder())
-    Fence(sweep, 1)()
+    Fence.of_lock(sweep, 1)()
     with lock_bucket(sweep, "now", times=FAST) as generation:
         assert generation == 2
-        with pytest.raises(Superseded, match="another command has taken over"):
-            Fence(sweep, 1)()
-        Fence(sweep, 2)()
+        with pytest.raises(Superseded, match="another command or attempt has taken over"):
+            Fence.of_lock(sweep, 1)()
+        Fence.of_lock(sweep, 2)()
 
 
 @pytest.mark.parametrize("began", [1.0, 0.0])
@@ -169,7 +169,7 @@ def test_a_fence_looks_now_and_then() -> None:
     now = [0.0]
     sweep = memory_bucket()
     assert create(sweep, 1, holder())
-    fence = Fence(sweep, 1, clock=lambda: now[0])
+    fence = Fence.of_lock(sweep, 1, clock=lambda: now[0])
     fence()
     assert create(sweep, 2, holder())
     fence()

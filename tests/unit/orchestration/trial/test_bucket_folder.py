@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from fcos.storage.bucket.address import Address
 from fcos.storage.bucket.fetch import fetch_newest, pull_run
 from fcos.storage.bucket.manifest import read_index
 from fcos.storage.bucket.objects import Objects
@@ -15,12 +14,17 @@ from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.checkpoint_folder import CheckpointReadError, newest_step
 from fcos.storage.run_folder import CHECKPOINTS, LOG, SUMMARY
 from orchestration.driver.interruption import advise
-from orchestration.trial import bucket_folder
 from orchestration.trial.bucket_folder import FolderUpload, NoUpload, begin_upload, fetch_folder
 from orchestration.trial.failures import BucketUnreachable, read_failure, write_failure
 from orchestration.trial.files import add_note, read_notes
-from orchestration.trial.task import BucketTask
-from tests.helpers.bucket_runs import CutFileSystem, begin_run, finish_run, memory_bucket, write_checkpoint
+from tests.helpers.bucket_runs import (
+    CutFileSystem,
+    begin_run,
+    bucket_task,
+    finish_run,
+    memory_bucket,
+    write_checkpoint,
+)
 from tests.helpers.experiments.tasks import task_in
 from tests.helpers.processes.waiting import wait_until
 
@@ -142,19 +146,6 @@ def test_the_end_of_a_failed_attempt_uploads_what_there_is(tmp_path: Path) -> No
     write_checkpoint(here, 8)
     upload.leave()
     assert steps_in_bucket(run) == [4]
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Objects:
-    """The sweep whose bucket the code under test opens."""
-    output = memory_bucket()
-    monkeypatch.setattr(bucket_folder, "open_objects", lambda *_: output)
-    monkeypatch.setattr(Address, "parse", classmethod(lambda *_: output.address))
-    return output.below("mine")
-
-
-def bucket_task(sweep: Objects) -> BucketTask:
-    return BucketTask(str(sweep.address.above()), sweep.address.name, "trials/0123", 0)
 
 
 def test_an_attempt_begins_from_what_the_bucket_has(opened: Objects, tmp_path: Path) -> None:

@@ -122,16 +122,16 @@ def test_a_guard_ends_what_is_registered_in_the_folder_and_uploads_why(
         time.sleep(seconds)
         return False
 
-    Guard(str(tmp_path), 0.1, BUCKET).watch(wait)
+    Guard(str(tmp_path), 0.1, BUCKET, "fence/2").watch(wait)
     assert process.wait(PATIENCE) == -signal.SIGKILL
-    ((folder, bucket, failure),) = uploads
-    assert (folder, bucket) == (tmp_path, BUCKET)
+    ((folder, bucket, following, failure),) = uploads
+    assert (folder, bucket, following) == (tmp_path, BUCKET, "fence/2")
     assert failure is not None and failure.kind == "Stalled" and failure.retryable
 
 
 def test_a_guard_travels_as_text() -> None:
-    guard = Guard("/folder of a run", 1800.0, BUCKET)
-    assert Guard.from_json(guard.to_json()) == guard
+    for guard in (Guard("/folder of a run", 1800.0, BUCKET, "fence/2"), Guard("/folder of a run", 1800.0, None)):
+        assert Guard.from_json(guard.to_json()) == guard
 
 
 def children() -> list[psutil.Process]:

@@ -97,7 +97,11 @@ def test_a_training_that_was_taken_over_waits_for_the_result(scene: Scene) -> No
     with pytest.raises(Superseded) as raised:
         lease.check()
     folder = scene.plan.folder_of(scene.trial)
-    driver.left[folder] = lambda: write_failure(folder, raised.value, retryable=False)
+
+    def fail() -> None:
+        write_failure(folder, raised.value, retryable=False)
+
+    driver.left[folder] = fail
     scene.shared.handle(TrialStopped(0, scene.trial, str(raised.value), begun=True))
     driver.searcher.on_trial_complete("a")
     assert (driver.suggest("b"), driver.suggest("c")) == (1, None)
