@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from fcos.annotations.coco_file import read_coco_file
-from fcos.config.choices import Split
+from fcos.config.choices import SPLITS, Split
 from fcos.config.run import DataConfig, SplitConfig
 from fcos.errors import DataError, ReadError, suggest
 from fcos.storage.bucket.address import Address, is_address
@@ -46,15 +46,19 @@ def fetch_splits(
     """
     with _data_errors(config.root, cache):
         copy = _open_copy(config.root, cache)
-        names: dict[Split, tuple[str, ...]] = {}
-        for split in splits:
+        located = [_locate(copy.objects, config, split, lenient=lenient) for split in splits]
+        names: dict[Split, Collection[str]] = {}
+        for each in located:
             try:
-                names[split] = _fetch_annotations(copy, config, split, cache, progress)
+                names[each.split] = _fetch_annotations(copy, each, config, cache, progress)
             except DataError:
                 if not lenient:
                     raise
-        for split, of_split in names.items():
-            _fetch_images(copy, config, split, of_split, progress, lenient=lenient)
+        for each in located:
+            wanted = {posixpath.normpath(name) for name in names.get(each.split, ())}
+            # Where a name is another one there, the images that could be meant have to be here too.
+            chosen = wanted if wanted <= each.images.keys() else [*each.images]
+            copy.fetch_below(each.folder, each.images, chosen, _counter(copy, progress))
         return copy.root
 
 
@@ -62,7 +66,8 @@ def fetch_annotations(config: DataConfig, split: Split, cache: Path, progress: P
     """Fetch the annotation file of a split alone; returns and raises as `fetch_splits`."""
     with _data_errors(config.root, cache):
         copy = _open_copy(config.root, cache)
-        _fetch_annotations(copy, config, split, cache, progress)
+        name = _below(_location(config, split).annotations, f"data.{split}.annotations", config.root)
+        copy.fetch({name: _annotations_version(copy.objects, config, split)}, _counter(copy, progress))
         return copy.root
 
 
@@ -98,18 +103,11 @@ class _Announced:
 
 def check_reachable(config: DataConfig) -> str:
     """Return what a bucket has of the data, in words, without fetching it; raises as `fetch_splits`."""
-    assert config.root is not None and config.train is not None and config.val is not None, "checked by DataConfig"
-    splits: Mapping[Split, SplitConfig] = {"train": config.train, "val": config.val}
-    found = []
     with _data_errors(config.root):
+        assert config.root is not None, "an address"
         objects = open_objects(Address.parse(config.root))
-        for split, files in splits.items():
-            if objects.version(_below(files.annotations, f"data.{split}.annotations", config.root)) is None:
-                raise _no_annotations(objects, split, files.annotations)
-            folder = _below(files.images, f"data.{split}.images", config.root)
-            listed = _listed(objects.below(folder) if folder else objects, f"data.{split}.images={files.images}")
-            found.append(f"{len(listed)} objects below {files.images}")
-    return ", ".join(dict.fromkeys(found))
+        located = [_locate(objects, config, split) for split in SPLITS]
+    return ", ".join(dict.fromkeys(f"{len(each.images)} objects below {each.folder or '.'}" for each in located))
 
 
 @contextmanager
@@ -151,43 +149,51 @@ def _location(config: DataConfig, split: Split) -> SplitConfig:
     return location
 
 
-def _fetch_annotations(
-    copy: FolderCopy, config: DataConfig, split: Split, cache: Path, progress: ProgressCallback | None
-) -> tuple[str, ...]:
-    """Fetch the annotation file of a split; return the names of its images that are used.
+@dataclass(frozen=True)
+class _Located:
+    """The objects of a split: its annotation file, and what its image folder holds."""
 
-    Raises DataError naming near matches where there is no such object.
-    """
-    assert config.root is not None, "an address"
+    split: Split
+    # None where there is no such object.
+    annotations: tuple[str, ObjectVersion] | None
+    # Below the root; empty for the root itself.
+    folder: str
+    # By name below the folder.
+    images: Mapping[str, ObjectVersion]
+
+
+def _locate(objects: Objects, config: DataConfig, split: Split, *, lenient: bool = False) -> _Located:
+    """Find the objects of a split; lenient: also where there are none."""
+    given = _location(config, split)
+    name = _below(given.annotations, f"data.{split}.annotations", config.root)
+    folder = _below(given.images, f"data.{split}.images", config.root)
+    here = objects.below(folder) if folder else objects
+    if lenient:
+        version = objects.version(name)
+        return _Located(split, None if version is None else (name, version), folder, here.versions())
+    version = _annotations_version(objects, config, split)
+    return _Located(split, (name, version), folder, _listed(here, f"data.{split}.images={given.images}", objects))
+
+
+def _annotations_version(objects: Objects, config: DataConfig, split: Split) -> ObjectVersion:
+    """Return the version of a split's annotation file; raises DataError naming near matches where there is none."""
     given = _location(config, split).annotations
-    name = _below(given, f"data.{split}.annotations", config.root)
-    version = copy.objects.version(name)
+    version = objects.version(_below(given, f"data.{split}.annotations", config.root))
     if version is None:
-        raise _no_annotations(copy.objects, split, given)
+        raise _no_annotations(objects, split, given)
+    return version
+
+
+def _fetch_annotations(
+    copy: FolderCopy, located: _Located, config: DataConfig, cache: Path, progress: ProgressCallback | None
+) -> tuple[str, ...]:
+    """Fetch the annotation file of a split, if there is one; return the names of its images that are used."""
+    if located.annotations is None:
+        return ()
+    name, version = located.annotations
     copy.fetch({name: version}, _counter(copy, progress))
-    limit = config.limit_train if split == "train" else config.limit_val
+    limit = config.limit_train if located.split == "train" else config.limit_val
     return read_coco_file(copy.root / name, cache).names[:limit]
-
-
-def _fetch_images(
-    copy: FolderCopy,
-    config: DataConfig,
-    split: Split,
-    names: Collection[str],
-    progress: ProgressCallback | None,
-    *,
-    lenient: bool,
-) -> None:
-    assert config.root is not None, "an address"
-    given = _location(config, split).images
-    setting = f"data.{split}.images"
-    folder = _below(given, setting, config.root)
-    here = copy.objects.below(folder) if folder else copy.objects
-    listed = here.versions() if lenient else _listed(here, f"{setting}={given}", copy.objects)
-    wanted = {posixpath.normpath(name) for name in names}
-    # Where a name is another one there, the images that could be meant have to be here too.
-    chosen = wanted if wanted <= listed.keys() else [*listed]
-    copy.fetch_below(folder, listed, chosen, _counter(copy, progress))
 
 
 def _listed(objects: Objects, setting: str, root: Objects | None = None) -> dict[str, ObjectVersion]:
@@ -217,7 +223,7 @@ def _no_annotations(objects: Objects, split: Split, given: str) -> DataError:
     return DataError(f"{setting}: no such object below {objects.address}; {hint}")
 
 
-def _below(text: str, key: str, root: str) -> str:
+def _below(text: str, key: str, root: str | None) -> str:
     """Return a path below the root as the name of an object; empty for the root itself.
 
     Raises DataError for a path that leads elsewhere.

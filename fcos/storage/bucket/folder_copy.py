@@ -4,9 +4,10 @@ import json
 import logging
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,17 +150,30 @@ class FolderCopy:
         return missing
 
     def _arrivals(self, wanted: Mapping[str, ObjectVersion]) -> Iterator[tuple[str, Path]]:
-        """Download objects side by side; yield the name and the file of each as it arrives."""
+        """Download objects side by side; yield the name and the file of each as it arrives.
+
+        After a failure nothing further begins, what is under way arrives, and the first failure is raised.
+        """
+        stop = threading.Event()
+
+        def download(name: str) -> Path | None:
+            return None if stop.is_set() else self._download(name, wanted[name])
+
+        failure: BaseException | None = None
         with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="fetch") as pool:
-            futures: dict[Future[Path], str] = {
-                pool.submit(self._download, name, version): name for name, version in wanted.items()
-            }
+            futures = {pool.submit(download, name): name for name in wanted}
             try:
                 for future in as_completed(futures):
-                    yield futures[future], future.result()
+                    failed = future.exception()
+                    if failed is not None:
+                        failure = failure or failed
+                        stop.set()
+                    elif (file := future.result()) is not None:
+                        yield futures[future], file
             finally:
-                # Nothing further begins where one failed.
-                pool.shutdown(wait=False, cancel_futures=True)
+                stop.set()
+        if failure is not None:
+            raise failure
 
     def _download(self, name: str, version: ObjectVersion) -> Path:
         file = self.home / ARRIVING / uuid.uuid4().hex
