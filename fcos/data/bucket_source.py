@@ -81,7 +81,9 @@ def local_folder(root: str, cache: Path) -> Path:
         return expanded(root, f"data.root={root}").absolute()
     with _data_errors(root, cache):
         copy = _open_copy(root, cache)
-        listed = _listed(copy.objects, f"data.root={root}")
+        listed = copy.objects.versions()
+        if not listed:
+            raise _nothing(copy.objects, f"data.root={root}")
         seen = [name for name in listed if not any(part.startswith(".") for part in name.split("/"))]
         copy.fetch_below("", listed, seen, _Announced(copy, f"{len(seen)} objects"))
         return copy.root
@@ -168,11 +170,15 @@ def _locate(objects: Objects, config: DataConfig, split: Split, *, lenient: bool
     name = _below(given.annotations, f"data.{split}.annotations", config.root)
     folder = _below(given.images, f"data.{split}.images", config.root)
     here = objects.below(folder) if folder else objects
+    # First, as a refused listing has a reason.
+    images = here.versions()
     if lenient:
         version = objects.version(name)
-        return _Located(split, None if version is None else (name, version), folder, here.versions())
-    version = _annotations_version(objects, config, split)
-    return _Located(split, (name, version), folder, _listed(here, f"data.{split}.images={given.images}", objects))
+        return _Located(split, None if version is None else (name, version), folder, images)
+    found = name, _annotations_version(objects, config, split)
+    if not images:
+        raise _nothing(here, f"data.{split}.images={given.images}", objects)
+    return _Located(split, found, folder, images)
 
 
 def _annotations_version(objects: Objects, config: DataConfig, split: Split) -> ObjectVersion:
@@ -196,18 +202,15 @@ def _fetch_annotations(
     return read_coco_file(copy.root / name, cache).names[:limit]
 
 
-def _listed(objects: Objects, setting: str, root: Objects | None = None) -> dict[str, ObjectVersion]:
-    """Return what a folder in a bucket holds; raises DataError naming near matches below the root where it is empty."""
-    listed = objects.versions()
-    if listed:
-        return listed
+def _nothing(objects: Objects, setting: str, root: Objects | None = None) -> DataError:
+    """Return the error for a folder that holds nothing, with names below the root that are near to its own."""
     objects.require_bucket()
     hint = ""
     if root is not None:
         folders = root.folders()
         name = objects.address.path.removeprefix(f"{root.address.path}/")
         hint = suggest(name, folders) or (f"folders there: {', '.join(folders[:5])}" if folders else "")
-    raise DataError(f"{setting}: {objects.address} holds nothing{f'; {hint}' if hint else ''}")
+    return DataError(f"{setting}: {objects.address} holds nothing{f'; {hint}' if hint else ''}")
 
 
 def _no_annotations(objects: Objects, split: Split, given: str) -> DataError:
