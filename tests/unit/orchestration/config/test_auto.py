@@ -1,7 +1,6 @@
 """data=auto: a folder becomes data=coco with settings that follow from it, and what is given stays."""
 
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from fcos.config.parse import parse
 from fcos.coverage.split import read_split
 from fcos.data.prepare import prepare
 from fcos.errors import ConfigError
-from fcos.formats.structures import FormatName
 from fcos.formats.write_coco import coco_text
 from fcos.training import checkpoint
 from orchestration.config import folder_choices
@@ -24,6 +22,7 @@ from orchestration.config.compose import Composed, compose, compose_with_choices
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.trials import arm_configs
 from tests.helpers.data.bucket_data import MemoryBucket, memory_bucket_of_data
+from tests.helpers.data.coco_folders import write_split
 from tests.helpers.data.labelled_folders import box, image, write_folder, write_image, write_images
 
 
@@ -282,29 +281,20 @@ def test_counting_boxes_has_the_notes_on_the_conversion(photos: Path) -> None:
     assert notes[0] == "images of kinds that are not read, or without a suffix, are left out: 1 (not labelled.heic)"
 
 
-@pytest.fixture
-def uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[FormatName], MemoryBucket]:
-    """Puts photographs of a format into a bucket, beside which there is no folder."""
-
-    def upload(name: FormatName) -> MemoryBucket:
-        images = [
-            image(f"{split}/{number}.jpg", box("cat", 20, 20, 40, 44), width=320, height=240)
-            for split, count in (("train", 6), ("val", 3))
-            for number in range(count)
-        ]
-        folder = write_folder(tmp_path / "photos", name, images)
-        bucket = memory_bucket_of_data(monkeypatch)
-        bucket.upload(folder)
-        folder.rename(tmp_path / "moved")
-        return bucket
-
-    return upload
+def in_bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryBucket:
+    """A bucket with the files of a folder, which is moved away."""
+    bucket = memory_bucket_of_data(monkeypatch)
+    bucket.upload(folder)
+    folder.rename(folder.with_name("moved"))
+    return bucket
 
 
 def test_coco_files_in_a_bucket_are_used_as_they_are_by_their_address(
-    uploaded: Callable[[FormatName], MemoryBucket], tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket = uploaded("coco")
+    for split, count in (("train", 5), ("val", 3)):
+        write_split(tmp_path / "photos", split, count, {1: "cat"})
+    bucket = in_bucket(tmp_path / "photos", monkeypatch)
     words = ["data=auto", f"data.root={bucket.root}", f"data.cache_dir={tmp_path / 'cache'}", "cluster=many_nodes"]
     lab = compose_with_choices(check_overrides([*words, "tracking=server", "tracking.uri=http://h:1"])).lab
     assert lab.data.root == bucket.root and lab.data.name == "coco"
@@ -314,19 +304,17 @@ def test_coco_files_in_a_bucket_are_used_as_they_are_by_their_address(
 
 
 def test_another_format_in_a_bucket_is_converted_on_this_machine(
-    uploaded: Callable[[FormatName], MemoryBucket], tmp_path: Path
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    bucket = uploaded("voc")
-    words = ["data=auto", f"data.root={bucket.root}", f"data.cache_dir={tmp_path / 'cache'}"]
-    lab = compose_with_choices(check_overrides(words)).lab
-    assert lab.data.root is not None and lab.data.root.startswith(str(tmp_path / "cache" / "folders"))
-    assert prepare(lab.data).digest == prepare(composed(tmp_path / "moved").lab.data).digest
-    cluster = [
-        "data=auto",
-        f"data.root={bucket.root}",
-        "cluster=many_nodes",
-        "tracking=server",
-        "tracking.uri=http://h:1",
-    ]
-    with pytest.raises(ConfigError, match=r"data\.root=s3://lab/photos: is voc and is converted into the cache folder"):
-        compose_with_choices(check_overrides(cluster))
+    bucket = in_bucket(photos, monkeypatch)
+    lab = composed(tmp_path / "moved").lab
+    words = ["data=auto", f"data.root={bucket.root}", f"data.cache_dir={tmp_path / 'own'}"]
+    found = compose_with_choices(check_overrides(words)).lab
+    assert found.data.root is not None and found.data.root.startswith(str(tmp_path / "own" / "folders"))
+    assert prepare(found.data).digest == prepare(lab.data).digest
+    cluster = ["data=auto", f"data.root={bucket.root}", "cluster=many_nodes"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
+    with pytest.raises(
+        ConfigError, match=r"data\.root=s3://lab/photos: is yolo and is converted into the cache folder"
+    ):
+        compose_with_choices(check_overrides([*cluster, "tracking=server", "tracking.uri=http://h:1"]))
