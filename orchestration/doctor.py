@@ -122,13 +122,13 @@ def _check_bucket(lab: "LabConfig") -> "Check":
 
 
 def _check_data_in_bucket(lab: "LabConfig") -> "Check":
-    """Check that the data in a bucket are reached from here; nodes are not checked for them."""
+    """Check that the data in a bucket are reached from here, without images for coverage; nodes are not checked."""
     from fcos.data.bucket_source import check_reachable
     from fcos.errors import ConfigError, ReadError
     from orchestration.cluster.health.checks import Check
 
     try:
-        found = check_reachable(lab.data)
+        found = check_reachable(lab.data, with_images=lab.task == "train")
     except (ConfigError, ReadError) as error:
         return Check("data", "failed", str(error), "see docs/buckets.md")
     return Check("data", "ok", f"{lab.data.root}: {found}; each node fetches its own copy, with credentials of its own")

@@ -58,7 +58,7 @@ def fetch_splits(
             wanted = {posixpath.normpath(name) for name in names.get(each.split, ())}
             # Where a name is another one there, the images that could be meant have to be here too.
             chosen = wanted if wanted <= each.images.keys() else [*each.images]
-            copy.fetch_below(each.folder, each.images, chosen, _counter(copy, progress))
+            copy.fetch_below(each.folder, each.images, chosen, _counter(copy, f"{each.split} images", progress))
         return copy.root
 
 
@@ -67,14 +67,14 @@ def fetch_annotations(config: DataConfig, split: Split, cache: Path, progress: P
     with _data_errors(config.root, cache):
         copy = _open_copy(config.root, cache)
         name = _below(_location(config, split).annotations, f"data.{split}.annotations", config.root)
-        copy.fetch({name: _annotations_version(copy.objects, config, split)}, _counter(copy, progress))
+        copy.fetch({name: _annotations_version(copy.objects, config, split)}, _counter(copy, name, progress))
         return copy.root
 
 
 def local_folder(root: str, cache: Path) -> Path:
     """Return the folder that data.root names, for reading it without a configuration; one in a bucket is fetched first.
 
-    Hidden files are not fetched, as they are never read. A line on standard error says what is fetched. Raises as
+    Hidden files are not fetched, as they are never read. A line on standard error reports what is fetched. Raises as
     `fetch_splits`, and ConfigError for an address that is none.
     """
     if not is_address(root):
@@ -103,11 +103,17 @@ class _Announced:
             print(f"fetching from {self.copy.objects.address} ({self.what}) ...", file=sys.stderr, flush=True)
 
 
-def check_reachable(config: DataConfig) -> str:
+def check_reachable(config: DataConfig, *, with_images: bool) -> str:
     """Return what a bucket has of the data, in words, without fetching it; raises as `fetch_splits`."""
     with _data_errors(config.root):
         assert config.root is not None, "an address"
         objects = open_objects(Address.parse(config.root))
+        if not with_images:
+            sizes = {
+                _location(config, split).annotations: _annotations_version(objects, config, split).size
+                for split in SPLITS
+            }
+            return ", ".join(f"{name} of {size:,} bytes" for name, size in sizes.items())
         located = [_locate(objects, config, split) for split in SPLITS]
     return ", ".join(dict.fromkeys(f"{len(each.images)} objects below {each.folder or '.'}" for each in located))
 
@@ -197,7 +203,7 @@ def _fetch_annotations(
     if located.annotations is None:
         return ()
     name, version = located.annotations
-    copy.fetch({name: version}, _counter(copy, progress))
+    copy.fetch({name: version}, _counter(copy, name, progress))
     limit = config.limit_train if located.split == "train" else config.limit_val
     return read_coco_file(copy.root / name, cache).names[:limit]
 
@@ -237,5 +243,5 @@ def _below(text: str, key: str, root: str | None) -> str:
     return "/".join(parts)
 
 
-def _counter(copy: FolderCopy, progress: ProgressCallback | None) -> CountCallback:
-    return ignore_count if progress is None else partial(progress, f"fetching from {copy.objects.address}")
+def _counter(copy: FolderCopy, what: str, progress: ProgressCallback | None) -> CountCallback:
+    return ignore_count if progress is None else partial(progress, f"fetching {what} from {copy.objects.address}")

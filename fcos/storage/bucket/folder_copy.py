@@ -52,7 +52,7 @@ class _Arrived:
     """A file of the copy, and the object that it is a copy of."""
 
     version: ObjectVersion
-    # Of the file, which is fetched again where somebody has changed it.
+    # Of the file, which is fetched again where it has been changed here.
     modified: int
 
 
@@ -140,7 +140,7 @@ class FolderCopy:
         present = len(wanted) - len(missing)
         with (self.home / RECORD).open("a", encoding="utf-8") as lines:
             for count, (name, file) in enumerate(self._arrivals({name: wanted[name] for name in missing}), 1):
-                modified = self._place(file, name)
+                modified = self._store(file, name)
                 print(_line(name, _Arrived(wanted[name], modified)), file=lines, flush=True)
                 on_count(present + count, len(wanted))
         total = sum(wanted[name].size for name in missing)
@@ -186,8 +186,8 @@ class FolderCopy:
             "it changed while it was fetched; give the same command again when nobody writes there"
         )
 
-    def _place(self, file: Path, name: str) -> int:
-        """Move a file that has arrived to its place; return its modification time."""
+    def _store(self, file: Path, name: str) -> int:
+        """Move a file that has arrived below the root; return its modification time."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         file.replace(path)

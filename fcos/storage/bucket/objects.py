@@ -30,7 +30,7 @@ _S3: Final[dict[str, Any]] = {
 _GCS: Final[dict[str, Any]] = {"use_listings_cache": False, "skip_instance_cache": True}
 GOOGLE: Final = ("gs", "gcs")
 OPTIONS: Final = {"s3": _S3, "s3a": _S3, **dict.fromkeys(GOOGLE, _GCS)}
-# By which services tell one content of an object from another, the most certain first.
+# What differs between two contents of an object, by service; the most certain first.
 _VERSION_KEYS: Final = (
     "ETag", "generation", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "mtime", "created",
 )  # fmt: skip
@@ -172,7 +172,7 @@ class Objects:
         }
 
     def require_bucket(self) -> None:
-        """Raise BucketMissing where the bucket is not there, of which some services say that it is empty."""
+        """Raise BucketMissing where the bucket is not there, which some services list as an empty one."""
         if self.address.scheme not in GOOGLE:
             return
         bucket = replace(self, address=Address(self.address.scheme, self.address.bucket))
@@ -237,6 +237,6 @@ def open_objects(address: Address, patience: float = COMMAND_PATIENCE) -> Object
             f"{address}: {address.scheme}:// is no storage that fsspec knows; give s3:// or gs://"
         ) from None
     if address.scheme in GOOGLE:
-        # Its subclass asks another service for the kind of the bucket before each call, and warns where it may not.
+        # Its subclass calls another service about the kind of the bucket each time, and warns without rights to that.
         kind = import_module("gcsfs.core").GCSFileSystem
     return Objects(address, kind(**OPTIONS.get(address.scheme, {})), patience)

@@ -197,6 +197,6 @@ def test_data_are_fetched_once_with_the_digest_of_the_folder(
     calls = len(service.faults.seen)
     assert prepare(config).digest
     assert len(service.faults.seen) - calls < len(NAMES), "no object is fetched again"
-    for place in ("absent/data", f"{objects.address.bucket}/none"):
+    for path in ("absent/data", f"{objects.address.bucket}/none"):
         with pytest.raises(DataError, match=r"no such bucket|no annotation file below"):
-            prepare(config.model_copy(update={"root": service.address(place)}))
+            prepare(config.model_copy(update={"root": service.address(path)}))

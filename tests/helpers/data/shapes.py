@@ -27,8 +27,8 @@ def write_shapes(folder: Path) -> Path:
 def words_of(root: str | Path) -> tuple[str, ...]:
     """The words of a training on the data set."""
     files = [f"data.{split}.{key}" for split in SPLITS for key in ("annotations", "images")]
-    places = [f"{split}{suffix}" for split in SPLITS for suffix in (".json", "")]
-    named = [f"{key}={place}" for key, place in zip(files, places, strict=True)]
+    names = [f"{split}{suffix}" for split in SPLITS for suffix in (".json", "")]
+    named = [f"{key}={name}" for key, name in zip(files, names, strict=True)]
     return ("data=coco", f"data.root={root}", *named, "data.short_sides=[64]", "data.long_side=64")
 
 

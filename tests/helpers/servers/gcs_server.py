@@ -48,9 +48,9 @@ class GcsServer:
     def start(self) -> None:
         binary = str(find_binary())
         # The address that answers name, of uploads in several parts too.
-        place = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(self.port), "-external-url", self.url]
+        options = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(self.port), "-external-url", self.url]
         buckets = f"{self.url}/storage/v1/b?project=lab"
-        command = [binary, "-backend", "memory", *place]
+        command = [binary, "-backend", "memory", *options]
         self.process = start_server(command, self.folder / "gcs.log", lambda: responds(buckets))
         body = json.dumps({"name": BUCKET}).encode()
         urllib.request.urlopen(urllib.request.Request(buckets, body, method="POST"), timeout=PATIENCE).close()

@@ -35,7 +35,7 @@ def test_data_and_output_in_a_bucket_give_the_results_of_folders(
     folder = write_shapes(tmp_path / "shapes")
     upload_shapes(server, folder, "data/shapes")
     printed = one.run(*WORDS, *words_of(ROOT), f"output={OUTPUT}")
-    assert f"fetching from {ROOT}" in printed
+    assert f"fetching train images from {ROOT} (24) ..." in printed
     assert fetched(proxy) == Counter(NAMES), "by the plan and two trainings, one after another or at once"
     before = len(proxy.faults.seen)
     again = two.run(*WORDS, *words_of(ROOT), f"output={OUTPUT}")

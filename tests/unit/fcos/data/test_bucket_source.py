@@ -7,6 +7,7 @@ import pytest
 
 from fcos.config.parse import parse
 from fcos.config.run import Config, DataConfig, SplitConfig
+from fcos.coverage.split import read_split
 from fcos.data.bucket_source import check_reachable, local_folder
 from fcos.data.prepare import prepare
 from fcos.errors import ConfigError, DataError, ReadError
@@ -79,7 +80,7 @@ def test_changed_data_have_another_digest(config: DataConfig, bucket: MemoryBuck
 def test_progress_is_reported_with_the_address(config: DataConfig) -> None:
     steps: list[tuple[str, int, int]] = []
     prepare(config, progress=lambda *step: steps.append(step))
-    assert ("fetching from s3://lab/photos", 5, 5) in steps
+    assert ("fetching train images from s3://lab/photos", 5, 5) in steps
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_what_is_not_there_is_named_with_what_may_be_meant(
         prepare(wrong)
     assert not any(name.endswith(".png") for name in bucket.fetched), "nothing large is fetched for it"
     with pytest.raises(DataError, match=message):
-        check_reachable(wrong)
+        check_reachable(wrong, with_images=True)
 
 
 def test_a_folder_with_nothing_in_it_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -179,7 +180,8 @@ def test_a_local_folder_is_made_absolute_and_nothing_else(tmp_path: Path, monkey
 
 
 def test_what_is_there_is_counted_without_fetching_it(config: DataConfig, bucket: MemoryBucket) -> None:
-    assert check_reachable(config) == "5 objects below train, 3 objects below val"
+    assert check_reachable(config, with_images=True) == "5 objects below train, 3 objects below val"
+    assert check_reachable(config, with_images=False).startswith("train.json of ")
     assert bucket.fetched == []
 
 
@@ -196,3 +198,15 @@ def test_an_address_stays_one_in_a_configuration(tiny_values: dict[str, dict[str
     tiny_values["data"]["root"] = "file:///data"
     with pytest.raises(ConfigError, match=r"no bucket; give the path of the folder"):
         parse(Config, tiny_values)
+
+
+def test_coverage_fetches_the_annotations_of_its_split_alone(
+    tiny_values: dict[str, dict[str, object]], bucket: MemoryBucket, root: Path
+) -> None:
+    splits = {name: {"annotations": f"{name}.json", "images": "none"} for name in ("train", "val")}
+    tiny_values["data"] |= {"name": "coco", "synthetic": None, "root": bucket.root, **splits}
+    config = parse(Config, {**tiny_values, "task": "coverage", "coverage": {"split": "val"}})
+    found = read_split(config)
+    assert bucket.fetched == ["val.json"]
+    local = parse(Config, {**config.model_dump(mode="json"), "data": {**tiny_values["data"], "root": str(root)}})
+    assert found.digest == read_split(local).digest
