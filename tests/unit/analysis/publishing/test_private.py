@@ -176,7 +176,7 @@ def test_machines_that_failures_name_are_replaced() -> None:
     # Elsewhere too, unless it may be a word or a number.
     text = "gpu07 and gpu07.lab.example, turing, 10 of 10.5, on and off"
     assert neutral.clean_text(text) == "<node> and <node>, turing, 10 of 10.5, on and off"
-    assert neutral.replaced["<node>"] == 5
+    assert neutral.replaced["<node>"] == 6
 
 
 def test_a_machine_whose_name_may_be_that_of_an_arm_is_replaced_in_its_message_alone() -> None:
