@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ from fcos.inspection.folder_files import find_folder_files
 from fcos.installation import command, conf_folder
 from fcos.storage import checkpoint_folder
 from fcos.storage.bucket.address import SEPARATOR, is_address
+from fcos.storage.bucket.local_copy import copy_of_run
 from fcos.storage.files import expanded, user_cache
 from fcos.storage.run_folder import CHECKPOINTS
 from fcos.weights.find import find_checkpoint
@@ -89,7 +90,11 @@ def find_data(words: Sequence[str]) -> DataSource:
             "data.train.images=<folder of the images below it>"
         )
     given = _parsed(words[1:] if is_path else words)
-    if is_path and not in_bucket and _is_run(first):
+    if in_bucket:
+        run = copy_of_run(words[0])
+        if run is not None:
+            return replace(_of_run(run[0], given), name=words[0], notes=tuple(run[1]))
+    elif is_path and _is_run(first):
         return _of_run(first, given)
     if is_path:
         if "data.root" in given or given.get("data", "auto") != "auto":
