@@ -13,9 +13,13 @@ import torch
 from fcos.__main__ import main
 from fcos.config.parse import parse
 from fcos.config.run import Config, DataConfig, SplitConfig
+from fcos.data import bucket_source
 from fcos.data.prepare import prepare
 from fcos.errors import DataError, ReadError
 from fcos.runtime import LocalRuntime
+from fcos.storage.bucket.address import Address
+from fcos.storage.bucket.objects import open_objects
+from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.run_folder import RunSummary
 from fcos.train import run as train
 from tests.helpers.data.shapes import NAMES, upload_shapes, write_shapes
@@ -139,9 +143,6 @@ def test_expired_credentials_are_one_clear_error_without_them(
 def test_a_server_that_is_not_there_is_no_mistake_in_the_data(
     stored: Stored, proxy: FaultyProxy, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fcos.data import bucket_source
-    from fcos.storage.bucket.objects import open_objects
-
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://name:password@127.0.0.1:9")
     monkeypatch.setattr(bucket_source, "open_objects", lambda address: open_objects(address, patience=0.0))
     with pytest.raises(ReadError, match=r"the bucket does not answer: .*AWS_ENDPOINT_URL") as caught:
@@ -169,8 +170,8 @@ def test_evaluate_takes_an_address_of_data(
     assert set(fetched(proxy, stored.key)) == {name for name in NAMES if name.startswith("val")}
 
 
-def test_inspect_takes_an_address_as_a_folder_and_as_words(
-    stored: Stored, proxy: FaultyProxy, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_inspect_takes_an_address_as_a_folder_as_words_and_of_a_run(
+    trained: tuple[Path, RunSummary], stored: Stored, proxy: FaultyProxy, cache: Path, tmp_path: Path, capsys
 ) -> None:
     page = ["--output", str(tmp_path / "page.html")]
     assert main(["inspect", stored.root, *page]) == 0
@@ -183,5 +184,10 @@ def test_inspect_takes_an_address_as_a_folder_and_as_words(
     sizes = [line for line in as_folder.out.splitlines() if line.startswith(("train: ", "val: "))]
     assert len(sizes) == 2 and "24 images" in sizes[0]
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith(("train: ", "val: "))] == sizes
+    folder, key = trained[0], uuid.uuid4().hex
+    RunUpload(folder, open_objects(Address.parse(f"s3://{BUCKET}/{key}"))).sync()
+    assert main(["inspect", f"s3://{BUCKET}/{key}", *page]) == 0
+    of_run = capsys.readouterr().out
+    assert f"the data of this run, {stored.folder}" in of_run and all(line in of_run for line in sizes)
     assert main(["inspect", f"s3://{BUCKET}/nothing"]) == 2
     assert f"data.root=s3://{BUCKET}/nothing: s3://{BUCKET}/nothing holds nothing" in capsys.readouterr().err
