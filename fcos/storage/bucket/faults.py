@@ -26,8 +26,8 @@ FORBIDDEN_TEXT: Final = "Forbidden: "
 FORBIDDEN: Final = frozenset(("401", "403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "Forbidden"))
 # For messages about refused credentials.
 CREDENTIALS: Final = (
-    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, for gs:// GOOGLE_APPLICATION_CREDENTIALS, or those "
-    "of the scheme's own tools"
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, for gs:// GOOGLE_APPLICATION_CREDENTIALS, or "
+    "those of the scheme's own tools"
 )
 # Seconds before the second attempt, and most before any.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 20.0
