@@ -69,12 +69,12 @@ def test_a_mistake_about_data_in_a_bucket_ends_the_command_before_anything_start
     assert not (one.folder / "outputs").exists()
 
 
-def test_a_folder_that_only_a_bucket_has_is_recognised_and_trained_on(
+def test_a_folder_that_only_a_bucket_has_is_recognised_and_planned_for(
     server: S3Server, proxy: FaultyProxy, hosts: tuple[Host, Host], tmp_path: Path
 ) -> None:
     one, _ = hosts
     upload_shapes(server, write_shapes(tmp_path / "shapes"), "data/shapes")
-    words = ("data=auto", f"data.root={ROOT}", "model=fcos_small", "schedule=embedded", "schedule.steps=2")
+    words = ("data=auto", f"data.root={ROOT}", "model=fcos_small", "schedule.steps=300")
     printed = one.run(*words, "dry_run=true", entry=TRAIN)
-    assert "coco" in printed and f"data.root={ROOT}" in printed
+    assert "auto.format=coco" in printed and f"fetching from {ROOT} (32 objects)" in printed
     assert fetched(proxy) == Counter(NAMES)
