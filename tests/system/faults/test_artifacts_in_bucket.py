@@ -80,6 +80,9 @@ def test_artifacts_go_through_the_server_into_the_bucket_and_a_report_elsewhere_
     for name in ("table.csv", "report.md"):
         report = tmp_path / "one" / "outputs" / NAME / "report"
         assert (tmp_path / "two" / "report" / name).read_text() == (report / name).read_text()
+    # By no address of the bucket, which is not reached from everywhere.
+    log = (server.folder / "server.log").read_text()
+    assert "/mlflow-artifacts/artifacts" in log and "/presigned/" not in log
     # Detections and images are those of the artifacts.
     assert (tmp_path / "two" / "report" / "explorer.html").stat().st_size > 10_000
     for secret in (ACCESS_KEY, SECRET_KEY):
