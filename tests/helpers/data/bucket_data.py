@@ -20,7 +20,8 @@ class CountedFiles(MemoryFileSystem):  # type: ignore[misc]  # which has no type
 
     def __init__(self) -> None:
         super().__init__()
-        self.store, self.pseudo_dirs = {}, [""]
+        self.store: dict[str, Any] = {}
+        self.pseudo_dirs = [""]
         self.fetched: list[str] = []
         self.before: Callable[[str], object] = lambda path: None
 

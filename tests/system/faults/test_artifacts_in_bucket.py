@@ -88,5 +88,5 @@ def test_artifacts_go_through_the_server_into_the_bucket_and_a_report_elsewhere_
     for secret in (ACCESS_KEY, SECRET_KEY):
         assert secret not in printed + done.stdout + done.stderr
         for folder in ("one", "two"):
-            for file in (path for path in (tmp_path / folder).rglob("*") if path.is_file()):
-                assert secret.encode() not in file.read_bytes(), file
+            for path in (each for each in (tmp_path / folder).rglob("*") if each.is_file()):
+                assert secret.encode() not in path.read_bytes(), path

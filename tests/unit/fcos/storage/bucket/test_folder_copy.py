@@ -1,6 +1,7 @@
 """A local copy of a folder in a bucket: whole files alone, fetched once, in step with what the bucket has."""
 
 import errno
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -205,7 +206,7 @@ def test_an_object_that_is_a_folder_too_is_refused_by_name(copy: FolderCopy) -> 
 def test_a_disk_without_room_is_found_before_anything_is_fetched(
     copy: FolderCopy, bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_copy.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(NoSpace, match=r"GB are free at"):
         fetch_all(copy)
     assert bucket.fetched == []
