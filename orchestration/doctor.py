@@ -75,6 +75,7 @@ def _check_cluster(lab: "LabConfig") -> "list[Check]":
     import ray
     from ray.exceptions import RayError
 
+    from fcos.data.bucket_source import is_in_bucket
     from fcos.data.shared_memory import max_loader_bytes
     from orchestration.cluster.authentication import requires_token
     from orchestration.cluster.health import checks
@@ -98,7 +99,7 @@ def _check_cluster(lab: "LabConfig") -> "list[Check]":
         _check_bucket(lab)
         if lab.is_in_bucket
         else checks.check_output(str(lab.folder), cluster.write_errors, cluster.visible),
-        checks.check_data(cluster.nodes, cluster.driver),
+        _check_data_in_bucket(lab) if is_in_bucket(lab.data) else checks.check_data(cluster.nodes, cluster.driver),
         checks.check_disks(cluster.nodes, cache_folder(lab.data), cache_bytes),
         checks.check_shared_memory(
             cluster.nodes, lab.data.num_workers, max_loader_bytes(lab.training, lab.cluster.workers)
@@ -118,6 +119,19 @@ def _check_bucket(lab: "LabConfig") -> "Check":
     except ConfigError as error:
         return Check("output", "failed", str(error), "see docs/buckets.md")
     return Check("output", "ok", f"{lab.output} is reached from here; every node needs the credentials too")
+
+
+def _check_data_in_bucket(lab: "LabConfig") -> "Check":
+    """Check that the data in a bucket are reached from here, without images for coverage; nodes are not checked."""
+    from fcos.data.bucket_source import check_reachable
+    from fcos.errors import ConfigError, ReadError
+    from orchestration.cluster.health.checks import Check
+
+    try:
+        found = check_reachable(lab.data, with_images=lab.task == "train")
+    except (ConfigError, ReadError) as error:
+        return Check("data", "failed", str(error), "see docs/buckets.md")
+    return Check("data", "ok", f"{lab.data.root}: {found}; each node fetches its own copy, with credentials of its own")
 
 
 def _num_nodes() -> int:

@@ -17,10 +17,11 @@ HIDDEN, FOLDER, NODE, OTHER = "<hidden>", "<folder>", "<node>", "<path>"
 # A folder of data as it was typed on a command line: relative to one that no configuration names. null is none.
 _TYPED = re.compile(r"\b(data\.(?:root|cache_dir))=(?!<|null\b)[^\s\"',;)]*[^\s\"',;):]")
 # The name of a machine where a training refuses code, packages (orchestration/experiment/provenance.py) or data
-# (fcos/data/prepare.py) that are not those of the plan.
+# (fcos/data/prepare.py) that are not those of the plan, or cannot fetch them (fcos/data/bucket_source.py).
 _ON_NODE = re.compile(
     r"(?<=\bon )(?!<)\S+"
-    r"(?= (?:the code of \S+ is not that of the plan|\S+ is \S+, planned |are not the data of the plan))"
+    r"(?= (?:the code of \S+ is not that of the plan|\S+ is \S+, planned |are not the data of the plan"
+    r"|the bucket (?:refuses|does not answer):))"
 )
 # Least length of the name of a machine without a dot or a dash: a shorter one, such as r50, may be that of an arm.
 MIN_NODE_CHARS = 5

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     from analysis.reader.run_store import RunStore
 
-# Set before MLflow is imported, which reads them then: no telemetry, and no minutes of retries.
+# Set before MLflow is imported, which reads them then: no telemetry, no minutes of retries, and artifacts through the
+# server, where MLflow's own choice is addresses into its bucket, which is not reached from everywhere.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
 }
 MLFLOW_TABLES = {"experiments", "runs", "tags", "metrics"}
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from fcos.storage.bucket.address import is_address
+
 # Suffixes by which a value of a weights setting is a file and not a name.
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
@@ -27,6 +29,12 @@ def _absolute_if_file(weights: str) -> str:
     return absolute(weights) if is_weights_file(weights) else weights
 
 
+def _absolute_unless_address(text: str) -> str:
+    return text.rstrip("/") if is_address(text) else absolute(text)
+
+
 AbsolutePath = Annotated[str, AfterValidator(absolute)]
+# A folder, which is made absolute, or the address of one in a bucket.
+FolderOrAddress = Annotated[str, AfterValidator(_absolute_unless_address)]
 # A name, or the path of a file, which is made absolute.
 WeightsName = Annotated[str, AfterValidator(_absolute_if_file)]

@@ -20,8 +20,10 @@ from fcos.config.choices import (
     Warmup,
 )
 from fcos.config.model import ModelConfig
-from fcos.config.paths import AbsolutePath
+from fcos.config.paths import AbsolutePath, FolderOrAddress
 from fcos.config.seeds import Seeds, SeedsConfig
+from fcos.errors import ConfigError
+from fcos.storage.bucket.address import Address, is_address
 
 # Largest image by default, in millions of pixels: what Pillow itself takes for an attack on memory, rounded up.
 MAX_MEGAPIXELS = 179.0
@@ -60,8 +62,8 @@ class DataConfig(Section):
 
     name: Literal["synthetic", "coco"]
     synthetic: SyntheticConfig | None = None
-    # Made absolute when the configuration is read, as is cache_dir.
-    root: AbsolutePath | None = None
+    # A folder, made absolute when the configuration is read, as is cache_dir; or the address of one in a bucket.
+    root: FolderOrAddress | None = None
     train: SplitConfig | None = None
     val: SplitConfig | None = None
     # Folder of synthetic data sets and decoded images; null is the user's cache folder.
@@ -104,6 +106,11 @@ class DataConfig(Section):
             raise ValueError("root, train and val have no effect on drawn shapes; did you mean data=coco?")
         if self.name == "coco" and self.synthetic is not None:
             raise ValueError("synthetic has no effect on data=coco")
+        if self.root is not None and is_address(self.root):
+            try:
+                Address.parse(self.root)
+            except ConfigError as error:
+                raise ValueError(f"root={error}") from None
         if self.short_sides is not None and self.long_side is not None and self.long_side < max(self.short_sides):
             raise ValueError(f"long_side={self.long_side}: must not be below short_sides={list(self.short_sides)}")
         if self.short_sides is not None and (not self.short_sides or min(self.short_sides) < 32):

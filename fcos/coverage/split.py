@@ -9,6 +9,7 @@ from fcos.annotations.annotations import Annotations, build_annotations, require
 from fcos.annotations.coco_file import CocoFile, read_coco_file
 from fcos.annotations.conversion_notes import read_conversion_notes
 from fcos.config.run import Config
+from fcos.data.bucket_source import fetch_annotations, is_in_bucket
 from fcos.data.prepare import annotation_file, cache_folder, read_masks
 from fcos.data.synthetic import synthetic_folder
 from fcos.storage.files import expanded
@@ -58,4 +59,8 @@ def _annotation_file(config: Config, progress: ProgressCallback | None) -> Path:
         return synthetic_folder(data.synthetic, cache_folder(data), show) / f"{config.coverage.split}.json"
     split = data.train if config.coverage.split == "train" else data.val
     assert split is not None, "checked by DataConfig"
-    return annotation_file(expanded(data.root or ".", f"data.root={data.root}"), split, config.coverage.split)
+    if is_in_bucket(data):
+        root = fetch_annotations(data, config.coverage.split, cache_folder(data), progress)
+    else:
+        root = expanded(data.root or ".", f"data.root={data.root}")
+    return annotation_file(root, split, config.coverage.split)

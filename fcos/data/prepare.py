@@ -16,6 +16,7 @@ from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import SPLITS, BoxConvention, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import DataConfig, SplitConfig
+from fcos.data.bucket_source import fetch_splits, is_in_bucket
 from fcos.data.sample_settings import SampleSettings, SampleSizes
 from fcos.data.synthetic import synthetic_folder
 from fcos.errors import DataChanged, DataError
@@ -83,17 +84,17 @@ def prepare(
 ) -> PreparedData:
     """Read the data, rendering synthetic ones first, and check that every image in use opens.
 
-    Only the requested `splits` of a data set on disk are read. Labels follow `classes`, or else those of the first
-    split; categories are matched by name, and data of other names than `classes` keep their own. Images are decoded
-    into the cache folder, until the size or time of a file changes; where they do not fit, only the result of the check
-    is cached. `masks` names the splits whose masks are read too.
+    Only the requested `splits` of a data set on disk are read; from a bucket they are fetched into the cache folder.
+    Labels follow `classes`, or else those of the first split; categories are matched by name, and data of other names
+    than `classes` keep their own. Images are decoded into the cache folder, until the size or time of a file changes;
+    where they do not fit, only the result of the check is cached. `masks` names the splits whose masks are read too.
 
     Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and noted.
     Raises ReadError for what cannot be read for now, which is never left out.
     """
     cache = cache_folder(config)
-    root, locations = split_locations(config, cache, progress)
     names = [name for name in SPLITS if name in splits]
+    root, locations = split_locations(config, cache, progress, names)
     read = {name: _read_split(root, locations[name], box_convention, config, name, cache) for name in names}
     read = _with_same_classes(read, classes)
     for name in masks:
@@ -211,19 +212,30 @@ def image_rules(config: DataConfig) -> ImageRules:
 
 
 def split_locations(
-    config: DataConfig, cache: Path, progress: ProgressCallback | None
+    config: DataConfig,
+    cache: Path,
+    progress: ProgressCallback | None,
+    splits: Collection[Split] = SPLITS,
+    *,
+    lenient: bool = False,
 ) -> tuple[Path, dict[Split, SplitConfig]]:
-    """Return the root folder and, for each split, its files."""
+    """Return the root folder and, for each split, its files; those of `splits` are drawn or fetched first.
+
+    lenient: as in `fetch_splits`.
+    """
     if config.name == "synthetic":
         assert config.synthetic is not None, "checked by DataConfig"
         on_count = None if progress is None else lambda done, total: progress("drawing images", done, total)
         folder = synthetic_folder(config.synthetic, cache, on_count)
         return folder, {name: SplitConfig(annotations=f"{name}.json", images=name) for name in SPLITS}
     assert config.root is not None and config.train is not None and config.val is not None, "checked by DataConfig"
+    locations: dict[Split, SplitConfig] = {"train": config.train, "val": config.val}
+    if is_in_bucket(config):
+        return fetch_splits(config, splits, cache, progress, lenient=lenient), locations
     root = expanded(config.root, f"data.root={config.root}")
     if not is_folder(root):
         raise DataError(f"data.root={config.root}: no such folder on {platform.node()}")
-    return root, {"train": config.train, "val": config.val}
+    return root, locations
 
 
 def _read_split(

@@ -62,7 +62,7 @@ def read_data(source: DataSource, progress: ProgressCallback) -> DataView:
     Raises DataError where no split can be read at all, and ReadError for what cannot be read for now.
     """
     cache = cache_folder(source.data)
-    root, locations = split_locations(source.data, cache, progress)
+    root, locations = split_locations(source.data, cache, progress, source.splits, lenient=True)
     views: dict[Split, SplitView] = {}
     failures = []
     for split in source.splits:

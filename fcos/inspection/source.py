@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -14,6 +14,7 @@ from fcos.config.choices import SPLITS, ExifOrientation, Split
 from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse, set_value
 from fcos.config.run import DataConfig
+from fcos.data.bucket_source import local_folder
 from fcos.errors import ConfigError, suggest
 from fcos.formats.as_coco import FolderSettings
 from fcos.formats.structures import FormatName, SplitName
@@ -21,6 +22,8 @@ from fcos.inference import with_changes
 from fcos.inspection.folder_files import find_folder_files
 from fcos.installation import command, conf_folder
 from fcos.storage import checkpoint_folder
+from fcos.storage.bucket.address import SEPARATOR, is_address
+from fcos.storage.bucket.local_copy import copy_of_run
 from fcos.storage.files import expanded, user_cache
 from fcos.storage.run_folder import CHECKPOINTS
 from fcos.weights.find import find_checkpoint
@@ -79,21 +82,26 @@ def find_data(words: Sequence[str]) -> DataSource:
     CheckpointError and DataError for what is not there or cannot be read or is ambiguous.
     """
     first = Path(words[0]).expanduser()
-    is_path = "=" not in words[0] or first.exists()
+    in_bucket = is_address(words[0]) and "=" not in words[0].partition(SEPARATOR)[0]
+    is_path = in_bucket or "=" not in words[0] or first.exists()
     if first.is_file():
         raise ConfigError(
             f"{first}: is a file; give its folder, or data.root=<folder> data.train.annotations=<file below it> "
             "data.train.images=<folder of the images below it>"
         )
     given = _parsed(words[1:] if is_path else words)
-    if is_path and _is_run(first):
+    if in_bucket:
+        run = copy_of_run(words[0])
+        if run is not None:
+            return replace(_of_run(run[0], given), name=words[0], notes=tuple(run[1]))
+    elif is_path and _is_run(first):
         return _of_run(first, given)
     if is_path:
         if "data.root" in given or given.get("data", "auto") != "auto":
             raise ConfigError(
                 f"{first}: is the folder to inspect; leave out {'data.root' if 'data.root' in given else 'data'}"
             )
-        given = {**given, "data": "auto", "data.root": str(first.absolute())}
+        given = {**given, "data": "auto", "data.root": words[0] if in_bucket else str(first.absolute())}
     name = given.get("data", "coco" if any(key.startswith(("data.train", "data.val")) for key in given) else "auto")
     return _of_folder(given, words) if name == "auto" else _of_words(str(name), given, words)
 
@@ -152,7 +160,6 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     root = given.get("data.root")
     if not root:
         raise ConfigError("data.root is missing: give data.root=<folder of labelled images>, or the folder alone")
-    path = expanded(str(root), f"data.root={root}").absolute()
     files: dict[SplitName, str] = {
         split: str(given[key]) for split in SPLITS if (key := f"data.{split}.annotations") in given
     }
@@ -163,13 +170,14 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     rule = _validated(SizeWords, "data", sizes).exif_orientation
     settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files, rule)
     left = {key: value for key, value in given.items() if key != "data.root" and not key.endswith(".annotations")}
+    path = local_folder(str(root), cache_folder)
     found = find_folder_files(path, settings, cache_folder)
     # The schema requires both splits; a split that there is not is not read.
     locations = {split: found.splits.get(split) or next(iter(found.splits.values())) for split in SPLITS}
     own = {"name": "coco", "root": found.root, **{str(name): split.model_dump() for name, split in locations.items()}}
     model, model_name = _model(given, "data=auto chooses other ranges and an input size; its plan has the words")
     return DataSource(
-        name=str(path),
+        name=str(root) if is_address(str(root)) else str(path),
         data=_validated(DataConfig, "data", {**_section("data", left, {}), **own}),
         model=model,
         splits=tuple(found.splits),

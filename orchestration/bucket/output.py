@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.errors import ConfigError
 from fcos.storage.bucket.address import Address, make_mirror
-from fcos.storage.bucket.faults import BucketError, BucketMissing, BucketRefused
+from fcos.storage.bucket.faults import CREDENTIALS, BucketError, BucketMissing, BucketRefused
 from fcos.storage.bucket.fetch import NotWhole, fetch_checkpoint, fetch_newest, fetch_results, pull_run
 from fcos.storage.bucket.manifest import RunIndex, StoredCheckpoint, StoredObject
 from fcos.storage.bucket.objects import Objects, allow, open_objects
@@ -32,7 +32,6 @@ ResultT = TypeVar("ResultT")
 SWEEP_FILES: Final = ("spent.json", NOTES, Artifact.PLAN_HISTORY, Artifact.PLAN, STATUS)
 # Trainings whose files are fetched or uploaded at once.
 SIDE_BY_SIDE = 8
-CREDENTIALS = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or those of the scheme's own tools"
 
 
 class _PlannedTraining(BaseModel):
@@ -267,8 +266,9 @@ def open_output(output: str) -> BucketOutput:
     address = Address.parse(output)
     opened = BucketOutput(open_objects(address), make_mirror(address))
     with as_config_error(address):
-        # Whatever comes back: the bucket is there, and the credentials may read.
-        opened.objects.read_if_there(Artifact.PLAN)
+        # Whatever comes back: the credentials may read.
+        if opened.objects.read_if_there(Artifact.PLAN) is None:
+            opened.objects.require_bucket()
     return opened
 
 

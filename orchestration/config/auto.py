@@ -14,9 +14,11 @@ from fcos.config.choices import SPLITS, Crowds, ExifOrientation
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import CoverageConfig
+from fcos.data.bucket_source import local_folder
 from fcos.errors import ConfigError
 from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
 from fcos.formats.structures import SplitName
+from fcos.storage.bucket.address import is_address
 from fcos.storage.files import expanded, user_cache
 from orchestration.config import folder_choices
 from orchestration.config.choice import Choice
@@ -118,13 +120,14 @@ def _folder(data: Mapping[str, Any], auto: AutoConfig, exif_orientation: ExifOri
     cache = data.get("cache_dir")
     cache_folder = user_cache() if cache is None else expanded(cache, f"data.cache_dir={cache}").absolute()
     settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files, exif_orientation)
-    path = expanded(str(root), f"data.root={root}").absolute()
-    return folder_as_coco(path, settings, cache_folder), cache_folder
+    return folder_as_coco(local_folder(str(root), cache_folder), settings, cache_folder), cache_folder
 
 
 def _as_coco(data: Mapping[str, Any], folder: CocoFolder) -> Values:
     splits = {"train": folder.train.model_dump(), "val": folder.val.model_dump()}
-    return {**data, **splits, "name": "coco", "root": folder.root}
+    # Of a bucket's own files the address, by which each machine fetches them.
+    kept = not folder.converted and is_address(str(data["root"]))
+    return {**data, **splits, "name": "coco", "root": data["root"] if kept else folder.root}
 
 
 def _annotations(folder: CocoFolder, cache: Path, reading: _Reading) -> Annotations:

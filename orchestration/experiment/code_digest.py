@@ -12,7 +12,8 @@ from pathlib import Path
 # What a result rests on: every module of the package that these import, directly or not.
 PACKAGE = "fcos"
 ENTRIES: Mapping[str, str] = {"train": "fcos.train", "coverage": "fcos.coverage.run"}
-# Modules and packages that draw pictures or save what was evaluated, from which no number follows.
+# Modules and packages from which no number follows: they draw pictures, save what was evaluated, or fetch files, for
+# whose content the digest of the data stands.
 PRESENTING = (
     "fcos.draw",
     "fcos.evaluation.samples",
@@ -20,6 +21,8 @@ PRESENTING = (
     "fcos.evaluation.saved.saved_evaluation",
     "fcos.evaluation.saved.thumbnails",
     "fcos.coverage.picture",
+    "fcos.data.bucket_source",
+    "fcos.storage.bucket",
 )
 # To be raised where the code decides the same but results must count as new, such as after a changed preset file.
 RESULTS_VERSION = 1
@@ -28,8 +31,8 @@ RESULTS_VERSION = 1
 def code_digest(root: Path, entry: str) -> str:
     """Return the SHA-256 over the code of all modules that decide the results of an entry.
 
-    Docstrings, comments, blank lines and what only draws or saves results do not count; neither does any module that
-    the entry does not import.
+    Docstrings, comments, blank lines and what only draws, saves results or fetches data do not count; neither does
+    any module that the entry does not import.
     """
     total = hashlib.sha256(f"{RESULTS_VERSION}\n".encode())
     for module, file in deciding_modules(root, entry).items():

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from fcos.config.run import DataConfig
+from fcos.storage.bucket.address import Address, is_address
 from orchestration.experiment.data import DatasetInfo, SplitCounts
 from orchestration.tracking.datasets import DatasetProfile, RunDataset
 
@@ -25,6 +26,10 @@ def _run_dataset(config: DataConfig, info: DatasetInfo, counts: SplitCounts) -> 
         return RunDataset(f"{config.name} {counts.split}", info.digest, context, "code", tags, profile)
     split = config.train if counts.split == "train" else config.val
     assert config.root is not None and split is not None, "checked by DataConfig"
-    root = Path(config.root)
-    name = f"{root.name or config.name} {counts.split}"
-    return RunDataset(name, info.digest, context, "local", {"uri": str(root / split.annotations)}, profile)
+    name = f"{Path(config.root).name or config.name} {counts.split}"
+    kind, uri = "local", str(Path(config.root) / split.annotations)
+    if is_address(config.root):
+        address = Address.parse(config.root)
+        # MLflow's sources are named by the scheme.
+        kind, uri = address.scheme, f"{address}/{split.annotations}"
+    return RunDataset(name, info.digest, context, kind, {"uri": uri}, profile)

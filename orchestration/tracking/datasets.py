@@ -36,13 +36,14 @@ class DatasetProfile:
 class RunDataset:
     """A split of the data of a run.
 
-    `source_type` is one that MLflow knows: `local` with the address of a file, `code` with what the code was given.
+    `source_type` is one that MLflow knows: `local` or a scheme such as `s3` with the address of a file, `code` with
+    what the code was given.
     """
 
     name: str
     digest: str
     context: Literal["training", "validation"]
-    source_type: Literal["local", "code"]
+    source_type: str
     source: Mapping[str, object]
     profile: DatasetProfile
 

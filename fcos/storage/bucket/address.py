@@ -72,6 +72,11 @@ class Address:
         """The last part."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def digest(self) -> str:
+        """What names a local folder for the address."""
+        return hashlib.sha256(str(self).encode()).hexdigest()[:DIGITS]
+
     def below(self, *names: str) -> "Address":
         """Return the address of a folder or an object below this one."""
         return Address(self.scheme, "/".join((self.path, *names)))
@@ -95,8 +100,7 @@ def mirror_of(address: Address) -> Path:
 
     Raises ConfigError where the user has no home folder.
     """
-    digest = hashlib.sha256(str(address).encode()).hexdigest()
-    return user_cache() / BUCKETS / digest[:DIGITS]
+    return user_cache() / BUCKETS / address.digest
 
 
 def make_mirror(address: Address) -> Path:

@@ -12,16 +12,23 @@ from fcos.storage.bucket.address import without_credentials
 
 ResultT = TypeVar("ResultT")
 
-# Errors of botocore, by name, that are about the environment and not about the network.
+# Errors of botocore and of google-auth, by name, that are about the environment and not about the network.
 REFUSALS: Final = frozenset(
     (
         "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
         "TokenRetrievalError", "UnauthorizedSSOTokenError", "NoRegionError", "InvalidRegionError",
-        "ParamValidationError",
+        "ParamValidationError", "DefaultCredentialsError",
     )
 )  # fmt: skip
+# What gcsfs has for 403, as an OSError without a number.
+FORBIDDEN_TEXT: Final = "Forbidden: "
 # Codes of S3 and of Google's storage for a request that is not allowed.
 FORBIDDEN: Final = frozenset(("401", "403", "AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "Forbidden"))
+# For messages about refused credentials.
+CREDENTIALS: Final = (
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, for gs:// GOOGLE_APPLICATION_CREDENTIALS, or "
+    "those of the scheme's own tools"
+)
 # Seconds before the second attempt, and most before any.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 20.0
 # However long each takes.
@@ -59,6 +66,8 @@ def translate(error: Exception, where: str) -> BucketError:
         return ObjectMissing(f"{where}: there is no such object")
     text = f"{where}: {_reason(error, code)}"
     if isinstance(error, PermissionError) or code in FORBIDDEN or type(error).__name__ in REFUSALS:
+        return BucketRefused(text)
+    if isinstance(error, OSError) and error.errno is None and str(error).startswith(FORBIDDEN_TEXT):
         return BucketRefused(text)
     return BucketUnavailable(text)
 

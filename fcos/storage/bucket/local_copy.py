@@ -6,7 +6,7 @@ from fcos.errors import ConfigError
 from fcos.storage.bucket.address import Address, make_mirror
 from fcos.storage.bucket.faults import BucketError
 from fcos.storage.bucket.fetch import NotWhole, fetch_checkpoint, fetch_newest, pull_run
-from fcos.storage.bucket.manifest import StoredCheckpoint, read_manifest
+from fcos.storage.bucket.manifest import StoredCheckpoint, read_index, read_manifest
 from fcos.storage.bucket.objects import Objects, open_objects
 from fcos.storage.checkpoint_folder import PREFIX, CheckpointError, checkpoints_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS
@@ -28,6 +28,15 @@ def copy_of(text: str) -> tuple[Path, list[str]]:
         raise CheckpointError(str(error)) from None
     except BucketError as error:
         raise ConfigError(str(error)) from None
+
+
+def copy_of_run(text: str) -> tuple[Path, list[str]] | None:
+    """Return the same as `copy_of`, None where there is no run at an address, which may hold data; raises as that."""
+    try:
+        index, _ = read_index(open_objects(Address.parse(text)))
+    except BucketError as error:
+        raise ConfigError(str(error)) from None
+    return copy_of(text) if index.files or index.checkpoints else None
 
 
 def _copy_checkpoint(address: Address) -> Path:

@@ -1,13 +1,14 @@
 """Objects in a bucket through fsspec: read, written whole, created where they are absent, removed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from fcos.errors import ConfigError
 from fcos.storage.bucket.address import Address
-from fcos.storage.bucket.faults import BucketMissing, ObjectMissing, code_of, with_retries
+from fcos.storage.bucket.faults import BucketMissing, BucketRefused, ObjectMissing, code_of, with_retries
 
 ResultT = TypeVar("ResultT")
 
@@ -27,11 +28,30 @@ _S3: Final[dict[str, Any]] = {
     },
 }
 _GCS: Final[dict[str, Any]] = {"use_listings_cache": False, "skip_instance_cache": True}
-OPTIONS: Final = {"s3": _S3, "s3a": _S3, "gs": _GCS, "gcs": _GCS}
+GOOGLE: Final = ("gs", "gcs")
+OPTIONS: Final = {"s3": _S3, "s3a": _S3, **dict.fromkeys(GOOGLE, _GCS)}
+# What differs between two contents of an object, by service; the most certain first.
+_VERSION_KEYS: Final = (
+    "ETag", "generation", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "mtime", "created",
+)  # fmt: skip
 
 
 def allow() -> None:
     """Do nothing; the default check before a change."""
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """The content of an object as a service describes it: size in bytes, and what changes with the content."""
+
+    size: int
+    version: str
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> "ObjectVersion":
+        """Return the version in fsspec's description of an object."""
+        known = (str(info[key]) for key in _VERSION_KEYS if info.get(key))
+        return cls(int(info["size"] or 0), next(known, ""))
 
 
 @dataclass(frozen=True)
@@ -129,6 +149,41 @@ class Objects:
         before = f"{self.address.path}/".lstrip("/")
         return sorted(path.lstrip("/").removeprefix(before) for path in found)
 
+    def version(self, name: str) -> ObjectVersion | None:
+        """Return the version of an object, None where there is none, or a folder."""
+        try:
+            info = self._call(name, lambda path: self.filesystem.info(path))
+        except ObjectMissing:
+            return None
+        return None if info["type"] == "directory" else ObjectVersion.of(info)
+
+    def versions(self) -> dict[str, ObjectVersion]:
+        """Return the versions of all objects below the address by name; the newest may be missing."""
+        try:
+            found = self._call("", lambda path: self.filesystem.find(path.rstrip("/"), detail=True))
+        except ObjectMissing:
+            return {}
+        before = f"{self.address.path}/".lstrip("/")
+        # Consoles make objects that end with a slash, and stand for folders.
+        return {
+            path.lstrip("/").removeprefix(before): ObjectVersion.of(info)
+            for path, info in sorted(found.items())
+            if info["type"] != "directory" and path.lstrip("/").startswith(before) and not path.endswith("/")
+        }
+
+    def require_bucket(self) -> None:
+        """Raise BucketMissing where the bucket is not there, which some services list as an empty one."""
+        if self.address.scheme not in GOOGLE:
+            return
+        bucket = replace(self, address=Address(self.address.scheme, self.address.bucket))
+        try:
+            bucket._call("", lambda path: self.filesystem.ls(path.rstrip("/")))
+        except ObjectMissing:
+            raise BucketMissing(f"{self.address}: there is no such bucket as {self.address.bucket}") from None
+        except BucketRefused:
+            # Rights may end at the folder, which has been read.
+            return
+
     def folders(self) -> tuple[str, ...]:
         """Return the names of the folders right below the address, of which the newest may be missing."""
         try:
@@ -181,4 +236,7 @@ def open_objects(address: Address, patience: float = COMMAND_PATIENCE) -> Object
         raise ConfigError(
             f"{address}: {address.scheme}:// is no storage that fsspec knows; give s3:// or gs://"
         ) from None
+    if address.scheme in GOOGLE:
+        # Its subclass calls another service about the kind of the bucket each time, and warns without rights to that.
+        kind = import_module("gcsfs.core").GCSFileSystem
     return Objects(address, kind(**OPTIONS.get(address.scheme, {})), patience)

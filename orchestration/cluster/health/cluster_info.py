@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.config.run import DataConfig
+from fcos.data.bucket_source import is_in_bucket
 from orchestration.cluster.health import node_info
 from orchestration.cluster.health.checks import NodeInfo
 from orchestration.cluster.resources import Node
@@ -59,8 +60,8 @@ def driver_info(lab: LabConfig) -> NodeInfo:
 
 
 def data_files(data: DataConfig) -> dict[str, str]:
-    """Return the annotation files of a data set by key; empty for synthetic data."""
-    if data.name == "synthetic" or data.train is None or data.val is None:
+    """Return the annotation files of a data set by key; empty for synthetic data, and data in a bucket."""
+    if data.name == "synthetic" or data.train is None or data.val is None or is_in_bucket(data):
         return {}
     # data.root is optional for coverage alone, whose annotations may have absolute paths.
     root = Path(data.root or ".").expanduser()
@@ -69,8 +70,8 @@ def data_files(data: DataConfig) -> dict[str, str]:
 
 
 def image_folders(data: DataConfig) -> list[str]:
-    """Return the image folders of a data set; empty for synthetic data."""
-    if data.name == "synthetic" or data.root is None or data.train is None or data.val is None:
+    """Return the image folders of a data set; empty for synthetic data, and data in a bucket."""
+    if data.name == "synthetic" or data.root is None or data.train is None or data.val is None or is_in_bucket(data):
         return []
     root = Path(data.root).expanduser()
     folders = [str(root / Path(split.images).expanduser()) for split in (data.train, data.val)]

@@ -1,60 +1,29 @@
 """The bucket's own code against a real S3 server: objects, conditions, faults between them, and what is never shown."""
 
 import logging
-import uuid
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from fcos.__main__ import main
-from fcos.config.parse import parse
-from fcos.config.run import Config
 from fcos.errors import ConfigError
-from fcos.runtime import LocalRuntime
 from fcos.storage.bucket.address import Address
-from fcos.storage.bucket.faults import BucketMissing, BucketRefused, BucketUnavailable
-from fcos.storage.bucket.fetch import fetch_newest, fetch_results, pull_run
-from fcos.storage.bucket.manifest import OBJECTS, read_index
+from fcos.storage.bucket.faults import BucketRefused, BucketUnavailable
+from fcos.storage.bucket.fetch import fetch_newest, pull_run
+from fcos.storage.bucket.manifest import read_index
 from fcos.storage.bucket.objects import Objects, open_objects
 from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.checkpoint_folder import newest_step
-from fcos.storage.run_folder import CHECKPOINTS, SUMMARY, RunSummary
-from fcos.train import run as train
-from orchestration.bucket.generations import create, read_newest
+from fcos.storage.run_folder import CHECKPOINTS
 from orchestration.bucket.output import open_output
 from orchestration.cli.bucket_lock import LockTimes, lock_bucket
-from tests.helpers.bucket_runs import begin_run, finish_run, holder, write_checkpoint
+from tests.helpers.bucket_runs import begin_run, write_checkpoint
 from tests.helpers.servers.faulty_proxy import FaultyProxy
 from tests.helpers.servers.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 
 
 def key_of(objects: Objects, name: str) -> str:
     return objects.address.below(name).path.removeprefix(f"{BUCKET}/")
-
-
-def test_objects_are_written_read_listed_and_removed(objects: Objects, tmp_path: Path) -> None:
-    assert objects.read_if_there("a") is None
-    objects.write("a", b"one")
-    objects.write("a", b"three")
-    (tmp_path / "file").write_bytes(b"x" * 100_000)
-    objects.upload(tmp_path / "file", "deep/file")
-    objects.download("deep/file", tmp_path / "back")
-    assert (objects.read("a"), objects.size("deep/file"), objects.size("none")) == (b"three", 100_000, None)
-    assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()
-    assert objects.list("deep") == ["deep/file"]
-    objects.remove(["a", "deep/file", "none"])
-    assert objects.list("deep") == [] and objects.read_if_there("a") is None
-
-
-def test_the_server_creates_an_object_for_one_of_many(objects: Objects) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        taken = list(pool.map(lambda number: create(objects, 1, holder(token=str(number))), range(8)))
-    assert sum(taken) == 1
-    _, found = read_newest(objects)
-    assert found is not None and found.token == str(taken.index(True))
 
 
 def test_a_creation_whose_answer_is_lost_is_this_commands_own(objects: Objects, proxy: FaultyProxy) -> None:
@@ -83,17 +52,6 @@ def test_nothing_half_arrives_where_uploads_are_cut(
     assert newest_step(tmp_path / "later" / CHECKPOINTS) == 8
 
 
-def test_one_call_of_five_may_be_refused_for_now(objects: Objects, proxy: FaultyProxy, tmp_path: Path) -> None:
-    proxy.faults.unavailable_every = 5
-    here = begin_run(tmp_path / "here", 4, 8)
-    summary = finish_run(here, 8)
-    RunUpload(here, objects).sync()
-    there = tmp_path / "there"
-    assert (*pull_run(objects, there).notes, *fetch_newest(objects, there)) == ()
-    assert fetch_results(objects, there, summary) == []
-    assert newest_step(there / CHECKPOINTS) == 8 and (there / SUMMARY).exists()
-
-
 def test_credentials_that_expire_are_final_at_once(objects: Objects, proxy: FaultyProxy, tmp_path: Path) -> None:
     here = begin_run(tmp_path / "here", 4)
     RunUpload(here, objects).sync()
@@ -117,40 +75,10 @@ def test_listings_that_lag_hide_nothing(objects: Objects, proxy: FaultyProxy, tm
     assert newest_step(there / CHECKPOINTS) == 8
 
 
-def test_an_object_that_is_deleted_is_named_and_the_one_before_taken(
-    objects: Objects, server: S3Server, tmp_path: Path
-) -> None:
-    RunUpload(begin_run(tmp_path / "here", 4, 8), objects).sync()
-    gone = f"{CHECKPOINTS}/step_00000008/model.safetensors"
-    server.remove(key_of(objects, gone))
-    (note,) = fetch_newest(objects, tmp_path / "there")
-    assert f"{gone}: was removed from the bucket" in note
-    assert newest_step(tmp_path / "there" / CHECKPOINTS) == 4
-
-
-def test_without_its_index_a_run_is_found_by_listing(objects: Objects, server: S3Server, tmp_path: Path) -> None:
-    RunUpload(begin_run(tmp_path / "here", 4, 8), objects).sync()
-    server.remove(key_of(objects, OBJECTS))
-    (note,) = pull_run(objects, tmp_path / "there").notes
-    assert "found by listing" in note
-    assert fetch_newest(objects, tmp_path / "there") == []
-    assert newest_step(tmp_path / "there" / CHECKPOINTS) == 8
-
-
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def test_a_bucket_that_is_not_there_is_one_clear_error(proxy: FaultyProxy, cache: Path) -> None:
-    with pytest.raises(ConfigError, match=r"output=s3://absent/outputs: .*no such bucket.*; create it"):
-        open_output("s3://absent/outputs")
-
-
-def test_writing_into_a_bucket_that_is_not_there_is_the_same(proxy: FaultyProxy) -> None:
-    with pytest.raises(BucketMissing, match="no such bucket"):
-        open_objects(Address.parse("s3://absent/outputs")).write("a", b"x")
 
 
 def test_refused_credentials_are_one_clear_error_without_them(
@@ -185,25 +113,6 @@ def test_a_server_that_is_not_there_is_one_clear_error(
     assert "password" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def trained(module_tiny_values, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunSummary]:
-    """A run, which no test changes, and its summary."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    return folder, train(parse(Config, module_tiny_values), LocalRuntime(folder, torch.device("cpu")))
-
-
-def test_evaluate_takes_the_address_of_a_run_and_of_a_checkpoint(
-    trained: tuple[Path, RunSummary], objects: Objects, cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, summary = trained
-    RunUpload(folder, objects).sync()
-    for address in (objects.address, objects.address.below(summary.checkpoint or "")):
-        assert main(["evaluate", str(address), "--batch-size", "8"]) == 0
-        shown = capsys.readouterr().out
-        assert f"val/AP                       {summary.metrics['']['val/AP']:.4f}" in shown
-        assert "step 6" in shown
-
-
 def test_an_address_without_a_checkpoint_is_one_clear_error(
     objects: Objects, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,12 +126,3 @@ def test_an_address_without_a_checkpoint_is_one_clear_error(
         assert main(["evaluate", address]) == 2
         error = capsys.readouterr().err
         assert words in error and "x:y" not in error
-
-
-def test_a_fresh_client_reads_what_another_wrote(objects: Objects) -> None:
-    name = uuid.uuid4().hex
-    objects.write(name, b"x")
-    again = replace(open_objects(objects.address), patience=0.0)
-    assert again.read(name) == b"x"
-    objects.write(name, b"y")
-    assert again.read(name) == b"y", "nothing is cached"

@@ -47,7 +47,11 @@ class S3Server:
 
     def request(self, method: str, path: str, data: bytes | None = None) -> bytes:
         """Call the server itself, past the proxy and its faults, with a signature that moto does not verify."""
-        headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, Signature=x"}
+        headers = {
+            "Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, Signature=x",
+            # Else a text counts as a form, of which nothing is stored.
+            "Content-Type": "application/octet-stream",
+        }
         request = urllib.request.Request(f"{self.url}/{path}", data, headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=PATIENCE) as answer:

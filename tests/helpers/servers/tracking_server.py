@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,10 +53,13 @@ class Account:
 
 @dataclass
 class TrackingServer:
-    """The server, whose artifacts lie in `folder`; `user` is no administrator."""
+    """The server, whose artifacts lie in `folder`, or where `destination` says; `user` is no administrator."""
 
     database: Database
     folder: Path
+    destination: str | None = None
+    # Of the server's process alone.
+    variables: Mapping[str, str] = field(default_factory=dict)
     admin: Account = field(default_factory=lambda: Account("admin"))
     user: Account = field(default_factory=lambda: Account("lab"))
     port: int = field(default_factory=free_port)
@@ -87,9 +90,17 @@ class TrackingServer:
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            **self.variables,
         }
         command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "2"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--artifacts-destination", str(self.artifacts)]
+        command += [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--artifacts-destination",
+            self.destination or str(self.artifacts),
+        ]
         log = self.folder / "server.log"
         self.process = start_server(command, log, lambda: responds(f"{self.uri}/health"), env=variables)
 
@@ -116,11 +127,13 @@ class TrackingServer:
 
 
 @contextmanager
-def tracking_server(folder: Path) -> Iterator[TrackingServer]:
-    """A server with a user, for the time of the block."""
+def tracking_server(
+    folder: Path, destination: str | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[TrackingServer]:
+    """A server with a user, for the time of the block; see TrackingServer."""
     needs_database(["psycopg2", "flask_wtf"])
     with database(RUNS, USERS) as made:
-        server = TrackingServer(made, folder)
+        server = TrackingServer(made, folder, destination, variables or {})
         try:
             server.start()
             server.add(server.user)

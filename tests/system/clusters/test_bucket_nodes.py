@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import pytest
 
 from orchestration.trial.files import read_points
 from orchestration.trial.processes import start_time
+from tests.helpers.data.shapes import NAMES, upload_shapes, words_of, write_shapes
 from tests.helpers.experiments.sweeps import loss_steps, pair_words, training_processes, wait_for
 from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.ray_nodes import Nodes, ray_folder
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 from tests.helpers.servers.faulty_proxy import FaultyProxy
-from tests.helpers.servers.s3_server import S3Server
+from tests.helpers.servers.s3_server import BUCKET, S3Server
 
 __all__ = ["hosts", "proxy", "ray_folder", "server"]
 
@@ -82,6 +84,24 @@ def test_a_sweep_trains_on_a_node_that_shares_no_folder(
         assert loss_steps(trial) == list(range(LOG, STEPS + 1, LOG))
         assert not list((trial / "checkpoints").glob("step_*")), "what is large stays where it was trained"
     assert near.summaries(NAME) == hosts[1].summaries(NAME)
+
+
+def test_a_node_fetches_data_of_a_bucket_once_into_a_cache_of_its_own(
+    far: Callable[[], Nodes], server: S3Server, proxy: FaultyProxy, hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    near, there = hosts
+    upload_shapes(server, write_shapes(tmp_path / "shapes"), "shapes")
+    nodes = far()
+    words = [word for word in SWEEP if not word.startswith("data.")]
+    near.run(*words, *words_of(f"s3://{BUCKET}/shapes"), *joined(nodes))
+    assert len(near.summaries(NAME)) == 2
+    seen = [name for method, name in proxy.faults.seen if method == "GET" and name.startswith(f"{BUCKET}/shapes/")]
+    # By the driver for its plan, and by the node for the two trainings.
+    assert Counter(name.removeprefix(f"{BUCKET}/shapes/") for name in seen) == Counter(2 * NAMES)
+    for host in hosts:
+        copies = list((host.cache / "fcos-lab" / "from_buckets").glob(f"*/files/{BUCKET}/shapes"))
+        assert len(copies) == 1 and len(list(copies[0].rglob("*.png"))) == len(NAMES) - 2
+    assert near.summaries(NAME) == there.summaries(NAME)
 
 
 def test_a_training_killed_there_goes_on_there(

@@ -163,6 +163,7 @@ def test_machines_that_failures_name_are_replaced() -> None:
         f"on gpu07.lab.example the code of fcos/ {CODE}",
         f"on turing torch is 2.1+cpu, planned 2.2; the code of fcos/ {CODE}",
         "data.root=<data.root>: the data on 10.1.2.3 are not the data of the plan (digest ab, planned cd)",
+        "data.root=<data.root>: on gpu-3.lab the bucket refuses: <data.root>/a: 403",
     ]
     tags = [{"fcos.failure": text} for text in failures]
     neutral = Neutralizer(find_words([], tags, []))
@@ -170,11 +171,12 @@ def test_machines_that_failures_name_are_replaced() -> None:
         f"on <node> the code of fcos/ {CODE}",
         f"on <node> torch is 2.1+cpu, planned 2.2; the code of fcos/ {CODE}",
         "data.root=<data.root>: the data on <node> are not the data of the plan (digest ab, planned cd)",
+        "data.root=<data.root>: on <node> the bucket refuses: <data.root>/a: 403",
     ]
     # Elsewhere too, unless it may be a word or a number.
     text = "gpu07 and gpu07.lab.example, turing, 10 of 10.5, on and off"
     assert neutral.clean_text(text) == "<node> and <node>, turing, 10 of 10.5, on and off"
-    assert neutral.replaced["<node>"] == 5
+    assert neutral.replaced["<node>"] == 6
 
 
 def test_a_machine_whose_name_may_be_that_of_an_arm_is_replaced_in_its_message_alone() -> None:

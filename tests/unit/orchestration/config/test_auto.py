@@ -13,6 +13,7 @@ from fcos.build import build_detector
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse
 from fcos.coverage.split import read_split
+from fcos.data.prepare import prepare
 from fcos.errors import ConfigError
 from fcos.formats.write_coco import coco_text
 from fcos.training import checkpoint
@@ -20,6 +21,8 @@ from orchestration.config import folder_choices
 from orchestration.config.compose import Composed, compose, compose_with_choices
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.trials import arm_configs
+from tests.helpers.data.bucket_data import MemoryBucket, memory_bucket_of_data
+from tests.helpers.data.coco_folders import write_split
 from tests.helpers.data.labelled_folders import box, image, write_folder, write_image, write_images
 
 
@@ -276,3 +279,42 @@ def test_counting_boxes_has_the_notes_on_the_conversion(photos: Path) -> None:
     write_image(photos / "not labelled.heic", 8, 8)
     notes = read_split(composed(photos, "+experiment=advise_levels").lab.training).annotations.notes
     assert notes[0] == "images of kinds that are not read, or without a suffix, are left out: 1 (not labelled.heic)"
+
+
+def in_bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryBucket:
+    """A bucket with the files of a folder, which is moved away."""
+    bucket = memory_bucket_of_data(monkeypatch)
+    bucket.upload(folder)
+    folder.rename(folder.with_name("moved"))
+    return bucket
+
+
+def test_coco_files_in_a_bucket_are_used_as_they_are_by_their_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, count in (("train", 5), ("val", 3)):
+        write_split(tmp_path / "photos", split, count, {1: "cat"})
+    bucket = in_bucket(tmp_path / "photos", monkeypatch)
+    words = ["data=auto", f"data.root={bucket.root}", f"data.cache_dir={tmp_path / 'cache'}", "cluster=many_nodes"]
+    lab = compose_with_choices(check_overrides([*words, "tracking=server", "tracking.uri=http://h:1"])).lab
+    assert lab.data.root == bucket.root and lab.data.name == "coco"
+    local = composed(tmp_path / "moved").lab
+    assert (lab.data.train, lab.data.val) == (local.data.train, local.data.val)
+    assert prepare(lab.data).digest == prepare(local.data).digest
+
+
+def test_another_format_in_a_bucket_is_converted_on_this_machine(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bucket = in_bucket(photos, monkeypatch)
+    lab = composed(tmp_path / "moved").lab
+    words = ["data=auto", f"data.root={bucket.root}", f"data.cache_dir={tmp_path / 'own'}"]
+    found = compose_with_choices(check_overrides(words)).lab
+    assert found.data.root is not None and found.data.root.startswith(str(tmp_path / "own" / "folders"))
+    assert prepare(found.data).digest == prepare(lab.data).digest
+    cluster = ["data=auto", f"data.root={bucket.root}", "cluster=many_nodes"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
+    with pytest.raises(
+        ConfigError, match=r"data\.root=s3://lab/photos: is yolo and is converted into the cache folder"
+    ):
+        compose_with_choices(check_overrides([*cluster, "tracking=server", "tracking.uri=http://h:1"]))

@@ -50,11 +50,13 @@ def test_a_changed_assignment_makes_other_trainings_and_other_counts(checkout: P
         ("draw/canvas.py", "sheet.paste(row, (0, top))", "sheet.paste(row, (1, top))"),
         ("evaluation/saved/save_evaluations.py", "compresslevel=6", "compresslevel=9"),
         ("evaluation/saved/saved_evaluation.py", "VERSION: Final = 1", "VERSION: Final = 2"),
+        ("storage/bucket/folder_copy.py", "SIDE_BY_SIDE = 16", "SIDE_BY_SIDE = 8"),
+        ("data/bucket_source.py", "import sys\n", "import json\nimport sys\n"),
         ("__main__.py", "import ", "import json  # noqa\nimport "),
         ("studies/two_stage.py", "import torch\n", "import json\nimport torch\n"),
     ],
 )
-def test_docstrings_comments_drawing_saving_and_what_is_not_imported_change_nothing(
+def test_docstrings_comments_drawing_saving_fetching_and_what_is_not_imported_change_nothing(
     checkout: Path, file: str, old: str, new: str
 ) -> None:
     assert changed_by(checkout, file, old, new) == set()

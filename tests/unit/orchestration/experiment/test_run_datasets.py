@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.data.dataset_source_registry import get_registered_sources
 from rich.console import Console
 
 from fcos.config.parse import parse
@@ -48,6 +49,18 @@ def test_files_are_named_as_the_configuration_names_them(tiny_values: dict[str, 
     assert (train.name, train.source_type, train.source) == ("photos train", "local", {"uri": f"{root}/train.json"})
     assert (val.name, val.source) == ("photos val", {"uri": "/elsewhere/val.json"})
     assert (train.profile.num_boxes, train.profile.num_crowd_boxes) == (9, 2)
+
+
+def test_files_in_a_bucket_are_named_by_their_addresses_and_a_source_that_mlflow_knows(
+    tiny_values: dict[str, Any],
+) -> None:
+    splits = {name: {"annotations": f"{name}.json", "images": name} for name in ("train", "val")}
+    tiny_values["data"] |= {"name": "coco", "synthetic": None, "root": "s3://lab/photos", **splits}
+    info = DatasetInfo("ab" * 32, splits=(SplitCounts("train", 3, 9, 2),), classes=("a",))
+    (train,) = run_datasets(parse(Config, tiny_values).data, info)
+    assert (train.name, train.source_type) == ("photos train", "s3")
+    assert train.source == {"uri": "s3://lab/photos/train.json"}
+    assert "s3" in {source._get_source_type() for source in get_registered_sources()}
 
 
 def test_data_that_were_not_counted_are_no_data_sets(config: Config) -> None:

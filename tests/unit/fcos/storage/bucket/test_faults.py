@@ -47,6 +47,8 @@ def caused(error: Exception, code: str) -> Exception:
         (caused(PermissionError("expired"), "ExpiredToken"), BucketRefused),
         (NoCredentialsError("Unable to locate credentials"), BucketRefused),
         (caused(OSError(16, "Please reduce your request rate."), "SlowDown"), BucketUnavailable),
+        (OSError("Forbidden: https://storage.googleapis.com/storage/v1/b/lab/o\nno right"), BucketRefused),
+        (OSError(5, "Forbidden: by the disk"), BucketUnavailable),
         (ConnectionResetError("cut"), BucketUnavailable),
         (TimeoutError(), BucketUnavailable),
         (ValueError("what a library raises that has not been seen yet"), BucketUnavailable),
