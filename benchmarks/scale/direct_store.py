@@ -45,7 +45,7 @@ INPUT_TAG = (
 
 
 @dataclass(frozen=True)
-class BulkStore(Store):
+class DirectStore(Store):
     """A store in an SQLite file; used by one thread, that which opened it."""
 
     connection: sqlite3.Connection = field(kw_only=True)

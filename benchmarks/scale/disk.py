@@ -1,66 +1,58 @@
-"""What real trainings of two steps leave on disk, by kind of file, and what 200 of them would.
+"""What real trainings of two steps leave on disk, by kind of file."""
 
-Two sweeps of two and of eight trainings are run by orchestration/sweep.py; what the larger one has more is what each
-training leaves, and the rest is there once.
-"""
-
+import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-ROOT = Path(__file__).resolve().parent.parent
-STEPS: Final = 2
-# Of two arms each.
-SEEDS: Final = (1, 4)
-TARGET: Final = 200
+ROOT: Final = Path(__file__).resolve().parents[2]
+TRAININGS: Final = 200
+# Further words of the sweeps, each of which trains anew.
+VARIANTS: Final[Sequence[tuple[str, ...]]] = ((), ("keep.trained=1",))
 # Parts of a path below the output folder -> the kind of file; the first that is there counts.
 KINDS: Final[Mapping[str, str]] = {
-    "lock": "locks, notes, spent.json",
     "mlartifacts": "artifacts in the store",
     "mlflow.db": "SQLite file of the store",
+    ".leases": "leases",
     "ray": "Ray's own records",
     "ray.log": "Ray's own records",
     "report": "report",
     "checkpoints": "checkpoints",
-    "forks": "forks",
-    "evaluation": "evaluation",
+    "forks": "checkpoints for other trainings",
+    "evaluation": "evaluations",
     "detections": "sample pictures",
     "thumbnails.zip": "thumbnails",
-    "points.jsonl": "points, summary, log and notes of trainings",
-    "trials": "points, summary, log and notes of trainings",
-    "plan.json": "plan and its history",
-    "plan_history.json": "plan and its history",
+    "trials": "points, summary, log and notes",
 }
-OTHER: Final = "locks, notes, spent.json"
+OTHER: Final = "plan, its history, locks, hours used"
 
 
-def measure_kept(folder: Path) -> dict[str, Any]:
-    """Train both sweeps below a folder, and return the bytes by kind of file of each."""
-    kept = [train(folder / f"seeds_{seeds}", seeds) for seeds in SEEDS]
-    kinds = sorted({kind for each in kept for kind in each})
-    return {
-        "steps": STEPS,
-        "target": TARGET,
-        "trainings": [2 * seeds for seeds in SEEDS],
-        "bytes": {kind: [each[kind] for each in kept] for kind in kinds},
-    }
+def measure_kept(folder: Path, trainings: int) -> dict[str, Counter[str]]:
+    """Run a sweep with each of the variants below a folder; return what it leaves, measured before where it was."""
+    kept = {}
+    for words in VARIANTS:
+        label = " ".join(words) or "as it comes"
+        path = folder / f"disk_{trainings}_{'_'.join(words) or 'default'}.json"
+        if not path.exists():
+            path.write_text(json.dumps(train(path.with_suffix(""), trainings, words), indent=1))
+        kept[label] = Counter[str](json.loads(path.read_text()))
+    return kept
 
 
-def train(folder: Path, seeds: int) -> Counter[str]:
+def train(folder: Path, trainings: int, words: Sequence[str]) -> Counter[str]:
     """Run a sweep of two arms that train by themselves, and return what it leaves."""
     command = [
-        sys.executable, "orchestration/sweep.py", "+experiment=ablation_centerness", f"output={folder / 'outputs'}",
-        f"data.cache_dir={folder.parent / 'cache'}", f"experiment.seeds={list(range(seeds))}".replace(" ", ""),
-        f"schedule.steps={STEPS}", "schedule.warmup_steps=1", f"schedule.eval_every={STEPS}",
-        f"schedule.checkpoint_every={STEPS}",
+        sys.executable, "orchestration/sweep.py", "+experiment=ablation_centerness", f"output={folder}",
+        f"data.cache_dir={folder.parent / 'cache'}", f"experiment.seeds={list(range(trainings // 2))}".replace(" ", ""),
+        "schedule.steps=2", "schedule.warmup_steps=1", *words,
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr or done.stdout)
-    return count_bytes(folder / "outputs")
+    return count_bytes(folder)
 
 
 def count_bytes(output: Path) -> Counter[str]:
@@ -78,3 +70,14 @@ def count_bytes(output: Path) -> Counter[str]:
 def kind_of(path: Path) -> str:
     """Return the kind of a file by its path below an output folder."""
     return next((kind for part, kind in KINDS.items() if part in path.parts), OTHER)
+
+
+def make_disk_table(kept: Mapping[str, Counter[str]], trainings: int) -> str:
+    """Return what each variant leaves by kind of file."""
+    kinds = sorted({kind for each in kept.values() for kind in each}, key=lambda kind: -max(
+        each[kind] for each in kept.values()
+    ))  # fmt: skip
+    lines = [f"| {trainings} trainings of two steps, MB | {' | '.join(kept)} |", "|---|" + "---|" * len(kept)]
+    lines += [f"| {kind} | {' | '.join(f'{each[kind] / 1e6:.2f}' for each in kept.values())} |" for kind in kinds]
+    lines.append(f"| all | {' | '.join(f'{each.total() / 1e6:.1f}' for each in kept.values())} |")
+    return "\n".join(lines) + "\n"

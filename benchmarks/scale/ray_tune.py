@@ -1,6 +1,6 @@
 """What Ray Tune itself takes of the driver's process, with real actors and trainings that only report.
 
-It is what scale_tune.py leaves out: the loop of Tune's controller, its trials, and the messages of Ray. Configs and
+It is what virtual_tune.py leaves out: the loop of Tune's controller, its trials, and the messages of Ray. Configs and
 reports are as large as those of trainings; neither searcher nor callback is there.
 """
 
@@ -52,7 +52,7 @@ def make_task(index: int, folder: Path) -> Task:
     )
 
 
-def run_tune(count: int, folder: Path) -> int:
+def run_ray_tune(count: int, folder: Path) -> int:
     """Run so many trainings with Ray on this machine; return how many of them ended."""
     os.environ.update(ENVIRONMENT)
     import ray

@@ -1,4 +1,4 @@
-"""Simulated trainings: they write and report what a training does, in virtual time, and compute nothing.
+"""A simulated training: it writes and reports what a training does, in virtual time, and computes nothing.
 
 Each attempt may be lost with its machine, be preempted, raise an error, want memory or diverge, at given rates; what is
 written then, and whether another attempt follows, is what orchestration/trial/run.py does.
@@ -8,12 +8,11 @@ import json
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from scale_results import CLASSES, ResultBank, link_files
+from scale.made_results import CLASSES, ResultBank, link_files
 
 from fcos.storage.checkpoint_folder import MANIFEST, REQUIRED_FILES, digest, folder_of, sha256_of
 from fcos.storage.run_folder import (
@@ -28,6 +27,7 @@ from fcos.storage.run_folder import (
 )
 from orchestration.trial import files, retries
 from orchestration.trial.failures import OutOfMemory, clear_failure, is_held_back, write_failure
+from orchestration.trial.fence import begin_fenced, check_fences
 from orchestration.trial.heartbeat import TRIAL, Process, clear_heartbeats
 from orchestration.trial.task import Task
 from orchestration.trial.worker import RECORD
@@ -85,7 +85,6 @@ class SimulatedTraining:
     rates: FailureRates
     # Reports of all attempts so far; an attempt goes on after those of the one before.
     reports: int = 0
-    attempts: int = 0
     fate: Fate = "finished"
     # Reports after which this attempt ends.
     last_report: int = 0
@@ -94,27 +93,20 @@ class SimulatedTraining:
     _generator: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
+        schedule: Mapping[str, Any] = self.task.config["schedule"]
+        self._log_every, self._eval_every = int(schedule["log_every"]), int(schedule["eval_every"])
+        self._reports_a_checkpoint = int(schedule["checkpoint_every"]) // self._log_every
+        self._steps = int(schedule["steps"])
+        self._most_reports = self._steps // self._log_every
+        self.folder = Path(self.task.folder)
         self._generator = random.Random(self.task.identity)
-        self.pace = MEDIAN_SECONDS * math.exp(self._generator.gauss(0.0, SPREAD)) / self.most_reports
-
-    @cached_property
-    def folder(self) -> Path:
-        return Path(self.task.folder)
+        # Virtual seconds between two reports.
+        self.pace = MEDIAN_SECONDS * math.exp(self._generator.gauss(0.0, SPREAD)) / self._most_reports
 
     @property
-    def schedule(self) -> Mapping[str, Any]:
-        values: Mapping[str, Any] = self.task.config["schedule"]
-        return values
-
-    @property
-    def most_reports(self) -> int:
-        """How many reports a whole training makes."""
-        return int(self.schedule["steps"]) // int(self.schedule["log_every"])
-
-    @property
-    def step(self) -> int:
+    def _step(self) -> int:
         """The step of the last report."""
-        return self.reports * int(self.schedule["log_every"])
+        return self.reports * self._log_every
 
     @property
     def is_at_end(self) -> bool:
@@ -124,30 +116,24 @@ class SimulatedTraining:
     def begin(self) -> bool:
         """Begin an attempt as the trial's process does; return whether there is one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if is_held_back(self.folder):
-            clear_failure(self.folder)
-            return False
-        self.attempts += 1
         node = f"node{self.task.index % 100}"
-        if not retries.begin_attempt(self.task, node):
+        if is_held_back(self.folder) or not retries.begin_attempt(self.task, node):
             return False
+        self.task = replace(self.task, attempt=begin_fenced(self.folder))
         clear_failure(self.folder)
         files.clear_stop(self.folder)
         clear_heartbeats(self.folder)
-        self._register(node)
+        (self.folder / HEARTBEATS).mkdir()
+        for name in (TRIAL, "rank_0"):
+            process = Process(node, self.task.index + 1000, 1.0)
+            (self.folder / HEARTBEATS / f"{name}.json").write_text(json.dumps(asdict(process)))
         self.fate = self.rates.draw(self._generator)
         # What was trained after the newest checkpoint is trained again.
-        self.reports -= self.reports % (int(self.schedule["checkpoint_every"]) // int(self.schedule["log_every"]))
-        left = self.most_reports - self.reports
+        self.reports -= self.reports % self._reports_a_checkpoint
+        left = self._most_reports - self.reports
         self.last_report = self.reports + (left if self.fate == "finished" else self._generator.randrange(left))
-        self.began_at, self.seconds = self.step, 0.0
+        self.began_at, self.seconds = self._step, 0.0
         return True
-
-    def _register(self, node: str) -> None:
-        folder = self.folder / HEARTBEATS
-        folder.mkdir(exist_ok=True)
-        for name in (TRIAL, "rank_0"):
-            (folder / f"{name}.json").write_text(json.dumps(asdict(Process(node, self.task.index + 1000, 1.0))))
 
     def stop_requested(self) -> bool:
         """Return whether a search stops it early."""
@@ -155,38 +141,38 @@ class SimulatedTraining:
 
     def report(self) -> dict[str, Any]:
         """Append the next points, and return what Tune gets."""
+        check_fences(self.task.attempt, self.task.lease)
         self.reports += 1
         self.seconds += self.pace
         points = tuple(self._make_points())
         files.append_points(self.folder, points)
-        record = ProgressRecord(self.step, int(self.schedule["steps"]), self.seconds, self.began_at, points)
+        record = ProgressRecord(self._step, self._steps, self.seconds, self.began_at, points)
         return {RECORD: record.to_json(), "training_iteration": self.reports}
 
     def _make_points(self) -> list[MetricPoint]:
-        step, part = self.step, self.reports / self.most_reports
+        step, part = self._step, self.reports / self._most_reports
         points = [
             MetricPoint(None, f"train/{name}", step, 2.0 - part + 0.01 * n) for n, name in enumerate(TRAIN_METRICS)
         ]
-        if step % int(self.schedule["eval_every"]) == 0:
+        if step % self._eval_every == 0:
             metrics = self._metrics(part)
             points += [MetricPoint(arm, key, step, value) for arm in self.task.arms for key, value in metrics.items()]
         return points
 
     def _metrics(self, part: float) -> dict[str, float]:
         """Return the metrics of an evaluation after a part of the steps."""
-        result = self.bank.choose(self.task.config)
-        return dict(result.metrics) if part == 1 else {key: value * part for key, value in result.metrics.items()}
+        return {key: value * part for key, value in self.bank.choose(self.task.config).metrics.items()}
 
     def finish(self) -> None:
         """End the attempt as a training does after its last step, or where it was stopped early."""
-        result, part = self.bank.choose(self.task.config), self.reports / self.most_reports
+        result, part = self.bank.choose(self.task.config), self.reports / self._most_reports
         arms = list(self.task.arms)
         evaluations = {arm: self._link(result.evaluation, Path(EVALUATION, arm)) for arm in arms}
         pictures = {arm: self._link(result.pictures, Path(DETECTIONS, arm)) for arm in arms}
         link_files((self.bank.thumbnails,), self.folder)
-        checkpoint = write_checkpoint(self.folder, self.step, self.schedule)
+        checkpoint = write_checkpoint(self.folder, self._step, self.task.config)
         summary = RunSummary(
-            step=self.step,
+            step=self._step,
             seconds=self.seconds,
             metrics={arm: self._metrics(part) for arm in arms},
             classes=CLASSES,
@@ -195,11 +181,13 @@ class SimulatedTraining:
             evaluations=evaluations,
             thumbnails=self.bank.thumbnails.name,
             data_digest=self.task.data_digest,
-            pruned=None if self.reports == self.most_reports else self.step,
+            pruned=None if self.reports == self._most_reports else self._step,
             checkpoint=str(checkpoint.relative_to(self.folder)),
             checkpoint_sha256=digest(checkpoint),
             resumed_from=self.began_at,
         )
+        if self.task.lease is not None:
+            self.task.lease.finish()
         files.write_summary(self.folder, self.task.identity, summary)
         clear_heartbeats(self.folder)
         retries.end_attempt(self.task)
@@ -215,11 +203,11 @@ class SimulatedTraining:
         clear_heartbeats(self.folder)
         match self.fate:
             case "preempted":
-                write_failure(self.folder, Preempted(f"the machine leaves after step {self.step}"), retryable=True)
+                write_failure(self.folder, Preempted(f"the machine leaves after step {self._step}"), retryable=True)
                 retries.end_attempt(self.task)
                 return "preempted"
             case "diverged":
-                error: Exception = Diverged(f"the loss is not finite at step {self.step}")
+                error = Diverged(f"the loss is not finite at step {self._step}")
                 write_failure(self.folder, error, retryable=False)
             case "memory":
                 write_failure(self.folder, OutOfMemory("no memory for a batch"), retryable=True)
@@ -228,11 +216,11 @@ class SimulatedTraining:
         return "raised" if retries.should_retry(self.task) else "returned"
 
 
-def write_checkpoint(folder: Path, step: int, schedule: Mapping[str, Any]) -> Path:
+def write_checkpoint(folder: Path, step: int, config: Mapping[str, Any]) -> Path:
     """Write a whole checkpoint of a few bytes, which verifies, and return its folder."""
     path = folder_of(folder / CHECKPOINTS, step)
     path.mkdir(parents=True, exist_ok=True)
-    metadata = {"step": step, "config": {"schedule": dict(schedule)}, "classes": list(CLASSES)}
+    metadata = {"step": step, "config": {"schedule": dict(config["schedule"])}, "classes": list(CLASSES)}
     for name in REQUIRED_FILES:
         (path / name).write_text(json.dumps(metadata) if name == "config.json" else f"simulated {name}\n")
     hashes = {name: sha256_of(path / name) for name in sorted(REQUIRED_FILES)}

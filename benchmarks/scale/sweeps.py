@@ -1,22 +1,19 @@
-"""The sweeps that benchmarks/scale.py simulates, and the commands that it measures on each."""
+"""The sweeps that are simulated, and the commands that are measured on each."""
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 # arms: every arm with every seed; rounds: seeds until all is decided; search: TPE with early stopping; race: random
-# points over several seeds; tune: nothing of a sweep, but Ray Tune itself (scale_ray.py).
+# points over several seeds; tune: no sweep, but Ray Tune itself (ray_tune.py).
 Scenario = Literal["arms", "rounds", "search", "race", "tune"]
 SCENARIOS: Final[tuple[Scenario, ...]] = ("arms", "rounds", "search", "race", "tune")
 SEEDS: Final = (0, 1, 2, 3, 4)
 FIRST_SEEDS: Final = (0, 1, 2)
 MOST_SEEDS: Final = 12
 NAME: Final = "scale"
-# Largest number of trainings that another sweep takes over; the numbers up to there show how it grows.
-MOST_TAKEN: Final = 1000
 SPACE: Final[Mapping[str, Any]] = {
     "model.assignment.center_sampling_radius": {"choice": [None, 1.0, 1.5, 2.0]},
     "model.loss.regression_weight": {"loguniform": [0.5, 4.0]},
@@ -27,11 +24,12 @@ SPACE: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Command:
-    """A command on a sweep. stores, fails: see scale_process.Request."""
+    """A command on a sweep."""
 
     name: str
     words: tuple[str, ...]
-    kind: Literal["sweep", "report", "tune"] = "sweep"
+    kind: Literal["sweep", "status", "report", "tune"] = "sweep"
+    # Whether runs are recorded, and whether attempts of trainings fail.
     stores: bool = True
     fails: bool = False
 
@@ -66,8 +64,7 @@ class Workspace:
             f"output={self.output}",
             f"data.cache_dir={self.folder.parent / 'cache'}",
             *("data.synthetic.image_size=64", "data.synthetic.object_size=[10,40]", "data.synthetic.train_images=24"),
-            *("data.synthetic.val_images=6", "report=false", "cluster.stall_minutes=null"),
-            "tracking.system_metrics=false",
+            *("data.synthetic.val_images=6", "report=false", "tracking.system_metrics=false"),
             *strategy,
             *more,
         )
@@ -84,18 +81,18 @@ class Workspace:
             ]
         uri = f"sqlite:///{self.output / 'mlflow.db'}"
         others = f"experiment.seeds={[seed + len(SEEDS) for seed in SEEDS]}".replace(" ", "")
-        commands = [
+        return [
             Command("plan", self.words("dry_run=true")),
+            Command("explain", self.words("dry_run=true", "explain=true")),
             Command("sweep", self.words(), fails=True),
             Command("retry", self.words()),
             Command("resume", self.words()),
-            Command("status", self.words("dry_run=true", "explain=true")),
-            Command("report", (NAME, "--tracking-uri", uri, "--output", str(self.folder / "report")), kind="report"),
-            Command("plan others", self.words("name=others", others, "dry_run=true")),
+            Command("status", (NAME, f"--output={self.output}"), kind="status"),
+            Command("explain finished", self.words("dry_run=true", "explain=true")),
             Command("explain others", self.words("name=others", others, "dry_run=true", "explain=true")),
-            Command("plan reuse", self.words("name=again", "dry_run=true")),
+            Command("plan again", self.words("name=again", "dry_run=true")),
+            Command("report", (NAME, "--tracking-uri", uri, "--output", str(self.folder / "report")), kind="report"),
         ]
-        return [*commands, Command("reuse", self.words("name=again"))] if self.count <= MOST_TAKEN else commands
 
 
 def make_experiment(scenario: Scenario, count: int) -> dict[str, Any]:
@@ -117,12 +114,3 @@ def make_arms(count: int) -> dict[str, Any]:
     names = [f"a{number:04d}" for number in range(max(2, count))]
     arms = {name: {"model.loss.regression_weight": round(1 + 1e-4 * n, 4)} for n, name in enumerate(names)}
     return {"baseline": names[0], "arms": arms}
-
-
-def bytes_below(folder: Path, left_out: Iterable[str] = ()) -> int:
-    """Return the bytes of all files below a folder, without folders of some names."""
-    skipped, total = set(left_out), 0
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in skipped]
-        total += sum(Path(root, name).lstat().st_size for name in files)
-    return total
