@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fcos.storage.bucket.address import BUCKETS
+from fcos.storage.sqlite_store.stored_runs import read_tags
 from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_file, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import StoreUnavailable, TrackingError, store_errors
 from orchestration.tracking.store import connect
-from orchestration.tracking.tagged_runs import read_tags
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
