@@ -243,7 +243,6 @@ def find_artifact_folder(uri: str, run_id: str) -> Path | None:
     file = parse_sqlite_path(uri)
     if file is None:
         return None
-    _require_sqlite(uri)
     with raise_store_errors(uri):
         recorded = read_artifact_uri(file, run_id)
     folder = None if recorded is None else parse_artifact_folder(recorded)
