@@ -131,6 +131,8 @@ class FinishedRuns:
                 self._recorded[row, self._columns[key]] = self._codes.setdefault(value, len(self._codes))
         # Keys that are left out -> whether a column counts.
         self._counted: dict[tuple[str, ...], npt.NDArray[np.bool_]] = {}
+        # Row and keys that are left out -> what is compared of a run.
+        self._compared: dict[tuple[int, tuple[str, ...]], dict[str, str]] = {}
 
     def nearest(self, trial: Trial) -> tuple[PastRun, list[str]] | None:
         """Return the newest run with the fewest differences to a training, and these; None where there is none.
@@ -138,21 +140,24 @@ class FinishedRuns:
         A run of the same identity is no neighbour; why it is no use is described apart.
         """
         left_out = _left_out(trial)
-        planned = np.zeros(len(self._columns), dtype=np.int32)
+        planned = _planned(trial, self._provenance, left_out)
+        codes = np.zeros(len(self._columns), dtype=np.int32)
         elsewhere = 0
-        for key, value in _planned(trial, self._provenance, left_out).items():
+        for key, value in planned.items():
             if key in self._columns:
-                planned[self._columns[key]] = self._codes.get(value, -1)
+                codes[self._columns[key]] = self._codes.get(value, -1)
             else:
                 elsewhere += value != ABSENT
         if left_out not in self._counted:
             self._counted[left_out] = np.array([not _is_below(key, left_out) for key in self._columns], dtype=bool)
-        numbers = np.count_nonzero((self._recorded != planned) & self._counted[left_out], axis=1) + elsewhere
+        numbers = np.count_nonzero((self._recorded != codes) & self._counted[left_out], axis=1) + elsewhere
         others = np.flatnonzero(numbers)
         if not len(others):
             return None
-        run = self._runs[others[np.argmin(numbers[others])]]
-        return run, differences(trial, self._provenance, run)
+        row = int(others[np.argmin(numbers[others])])
+        if (row, left_out) not in self._compared:
+            self._compared[row, left_out] = _compared(self._runs[row], left_out)
+        return self._runs[row], _changed(self._compared[row, left_out], planned)
 
 
 def _describe_nearest(trial: Trial, others: FinishedRuns) -> list[str]:
@@ -170,8 +175,7 @@ def _describe_nearest(trial: Trial, others: FinishedRuns) -> list[str]:
 def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]:
     """Return `what: theirs -> ours` for all that enters the identity of a training: config, code, versions, data."""
     left_out = _left_out(trial)
-    theirs = {key: value for key, value in _recorded(run).items() if not _is_below(key, left_out)}
-    return _changed(theirs, _planned(trial, provenance, left_out))
+    return _changed(_compared(run, left_out), _planned(trial, provenance, left_out))
 
 
 def _left_out(trial: Trial) -> tuple[str, ...]:
@@ -186,8 +190,13 @@ def _planned(trial: Trial, provenance: Provenance, left_out: tuple[str, ...]) ->
     return {**_without_null_seeds(config), **code, **_versions(provenance.versions), DATA: trial.data_digest}
 
 
+def _compared(run: PastRun, left_out: tuple[str, ...]) -> dict[str, str]:
+    """Return what is compared of a run, as text, without some keys."""
+    return {key: value for key, value in _recorded(run).items() if not _is_below(key, left_out)}
+
+
 def _recorded(run: PastRun) -> dict[str, str]:
-    """Return what is compared of a run, as text."""
+    """Return what a run records of what is compared, as text."""
     code, data = {CODE: _short(run.tags.get(Tag.CODE))}, {DATA: run.tags.get(Tag.DATA_DIGEST, "?")}
     return {**_without_null_seeds(run.params), **code, **_versions(_recorded_versions(run)), **data}
 
