@@ -36,7 +36,10 @@ def make_explorer_page(
 
     show_progress: how many of how many trials are read.
     """
-    explorer = build_explorer(document.sweep, evaluations, document.final_values, show_progress)
+    shown, values = document.content.shown_arms, document.final_values
+    explorer = build_explorer(
+        document.sweep.of_arms(shown), evaluations, values[values["arm"].isin(shown)], show_progress
+    )
     script = "\n".join(files("analysis").joinpath("templates", name).read_text("utf-8") for name in SCRIPTS)
     context = {"explorer": explorer, "script": script, "script_hash": make_script_hash(script)}
     template = make_environment(True).get_template("explorer.html.j2")

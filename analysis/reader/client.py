@@ -4,7 +4,7 @@ import os
 import re
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from analysis.reader.published import is_published, open_published
 from fcos.errors import suggest
+from fcos.storage.sqlite_store.stored_runs import StoredRun, read_artifact_uri, read_runs
 from fcos.storage.store_conventions import Artifact, client_uri, is_sqlite, public_uri, quiet_libraries
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def raise_store_errors(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         # SQLAlchemy's errors come through MLflow unwrapped, and SQLAlchemy is not a direct dependency.
-        known = isinstance(error, (MlflowException, OSError, ValueError))
+        known = isinstance(error, (MlflowException, OSError, ValueError, sqlite3.Error))
         if not known and not type(error).__module__.startswith("sqlalchemy"):
             raise
         if "out-of-date database schema" in str(error):
@@ -147,10 +148,13 @@ def find_experiment_ids(client: "RunStore", name: str | None) -> list[str]:
     return ids
 
 
-def search_runs(client: "RunStore", experiment_ids: list[str], filter_string: str) -> "list[Run]":
-    """Return every run that matches an MLflow filter, over all pages."""
+def search_runs(client: "RunStore", experiment_ids: list[str], tags: Mapping[str, str]) -> "list[Run]":
+    """Return every run of some experiments that has the given values in all of some tags, newest first."""
     if not experiment_ids:
         return []
+    if (file := find_sqlite_file(client)) is not None:
+        return [_make_run(run) for run in read_runs(file, experiment_ids, tags)]
+    filter_string = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
     runs: list[Run] = []
     token: str | None = None
     while True:
@@ -161,20 +165,44 @@ def search_runs(client: "RunStore", experiment_ids: list[str], filter_string: st
             return runs
 
 
+def find_sqlite_file(client: "RunStore") -> Path | None:
+    """Return the SQLite file of a client of MLflow; None for another store, and for an archive."""
+    from mlflow import MlflowClient
+
+    return parse_sqlite_path(client.tracking_uri) if isinstance(client, MlflowClient) else None
+
+
+def _make_run(run: StoredRun) -> "Run":
+    """Return a run as MLflow's client does."""
+    from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
+
+    info = RunInfo(
+        run.run_id, run.experiment_id, "", run.status, run.start, run.end, "active", run.artifact_uri, run.name
+    )
+    data = RunData(
+        [Metric(key, value, 0, 0) for key, value in run.metrics.items()],
+        [Param(key, value) for key, value in run.params.items()],
+        [RunTag(key, value) for key, value in run.tags.items()],
+    )
+    return Run(info, data)
+
+
 def read_artifact(uri: str, run_id: str, path: str, max_bytes: int | None = None) -> bytes | None:
     """Return the content of an artifact file of a run, None where it cannot be fetched or has over `max_bytes`."""
     from mlflow.exceptions import MlflowException
 
-    client = connect(uri)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            moved = find_moved_artifacts(uri, client.get_run(run_id))
-            file = moved / path if moved else Path(client.download_artifacts(run_id, path, folder))
-            if max_bytes is not None and file.stat().st_size > max_bytes:
-                return None
-            return file.read_bytes()
-        except (MlflowException, OSError):
-            return None
+    try:
+        folder = find_artifact_folder(uri, run_id)
+        if folder is not None:
+            return _read_file(folder / path, max_bytes)
+        with tempfile.TemporaryDirectory() as temporary:
+            return _read_file(Path(connect(uri).download_artifacts(run_id, path, temporary)), max_bytes)
+    except (MlflowException, OSError):
+        return None
+
+
+def _read_file(file: Path, max_bytes: int | None) -> bytes | None:
+    return None if max_bytes is not None and file.stat().st_size > max_bytes else file.read_bytes()
 
 
 def fetch_artifact(uri: str, run_id: str, path: str) -> bytes | None:
@@ -195,36 +223,51 @@ def list_artifacts(uri: str, run_id: str, folder: str) -> list[str]:
 
     Raises StoreError where they cannot be listed.
     """
-    client = connect(uri)
     with raise_store_errors(uri):
-        run = client.get_run(run_id)
+        own = find_artifact_folder(uri, run_id)
     try:
-        if (moved := find_moved_artifacts(uri, run)) is not None:
-            files = [file for file in (moved / folder).iterdir() if file.is_file()] if (moved / folder).is_dir() else []
-            return sorted(file.relative_to(moved).as_posix() for file in files)
-        entries = client.list_artifacts(run_id, None if folder == "." else folder)
+        if own is not None:
+            files = [file for file in (own / folder).iterdir() if file.is_file()] if (own / folder).is_dir() else []
+            return sorted(file.relative_to(own).as_posix() for file in files)
+        entries = connect(uri).list_artifacts(run_id, None if folder == "." else folder)
         return sorted(entry.path for entry in entries if not entry.is_dir)
     except Exception as error:  # the clients of artifact stores raise errors of any type
         reason = extract_reason(error).replace(uri, public_uri(uri))
         raise StoreError(f"the artifacts of run {run_id} cannot be listed: {reason}") from error
 
 
-def find_moved_artifacts(uri: str, run: "Run") -> Path | None:
+def find_artifact_folder(uri: str, run_id: str) -> Path | None:
+    """Return the local folder with a run's artifacts, as an SQLite store records it or beside it where it was moved.
+
+    None for another store, for artifacts elsewhere and for a folder that does not exist: MLflow's client finds them, or
+    reports that it does not. Raises StoreError for a store that cannot be read.
+    """
+    file = parse_sqlite_path(uri)
+    if file is None:
+        return None
+    with raise_store_errors(uri):
+        recorded = read_artifact_uri(file, run_id)
+    folder = None if recorded is None else parse_artifact_folder(recorded)
+    if folder is None or folder.is_dir():
+        return folder
+    return find_moved_artifacts(uri, run_id, folder)
+
+
+def find_moved_artifacts(uri: str, run_id: str, recorded: Path) -> Path | None:
     """Return a run's folder of artifacts beside its SQLite store, None where the recorded folder exists."""
-    file, recorded = parse_sqlite_path(uri), parse_artifact_folder(run)
-    if file is None or recorded is None or recorded.exists():
+    file = parse_sqlite_path(uri)
+    if file is None or recorded.exists():
         return None
     root = file.parent / "mlartifacts"
-    folder = root / str(run.info.run_id) / "artifacts"
+    folder = root / run_id / "artifacts"
     # The id comes from the store: it must not lead out of the folder.
     return folder if folder.is_dir() and folder.resolve().is_relative_to(root.resolve()) else None
 
 
-def parse_artifact_folder(run: "Run") -> Path | None:
+def parse_artifact_folder(recorded: str) -> Path | None:
     """Return the local folder that a run records for its artifacts, None where they are remote."""
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    recorded = str(run.info.artifact_uri)
     return Path(local_file_uri_to_path(recorded)) if urlsplit(recorded).scheme in ("", "file") else None
 
 

@@ -1,8 +1,11 @@
-"""Metric histories of many runs in few requests, through MLflow's bulk route, which its client does not offer."""
+"""Metric histories of many runs: from an SQLite file, or in few requests by a bulk route that MLflow's client lacks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from analysis.reader.client import find_sqlite_file
+from fcos.storage.sqlite_store.stored_runs import read_points
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +35,10 @@ def read_histories(client: "RunStore", run_ids: Sequence[str], metric: str) -> I
         # An archive has no bulk route.
         for run_id in run_ids:
             yield from _read_run(client, run_id, metric)
+        return
+    if (file := find_sqlite_file(client)) is not None:
+        points = read_points(file, run_ids, metric)
+        yield from (MetricPoint(point.run_id, point.step, point.milliseconds, point.value) for point in points)
         return
     for start in range(0, len(run_ids), MAX_RUNS):
         yield from _read_batch(client, run_ids[start : start + MAX_RUNS], metric)

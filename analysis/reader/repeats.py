@@ -109,8 +109,8 @@ def _search_same(client: "RunStore", trials: Sequence[Trial]) -> "dict[str, list
     experiment_ids = find_experiment_ids(client, None)
     identities = {trial.provenance.identity for trial in trials}
     found: dict[str, list[Run]] = {}
-    for condition in dict.fromkeys(_list_conditions(trials, one_by_one=len(identities) <= MOST_QUERIES)):
-        for run in search_runs(client, experiment_ids, condition):
+    for tags_of in dict.fromkeys(_list_conditions(trials, one_by_one=len(identities) <= MOST_QUERIES)):
+        for run in search_runs(client, experiment_ids, dict(tags_of)):
             tags = run.data.tags
             # Runs of an import that was killed are of no kind yet.
             is_trial = run.info.status == RunStatus.FINISHED and tags.get(Tag.KIND) in (RunKind.TRIAL, RunKind.RUN)
@@ -119,14 +119,14 @@ def _search_same(client: "RunStore", trials: Sequence[Trial]) -> "dict[str, list
     return found
 
 
-def _list_conditions(trials: Sequence[Trial], *, one_by_one: bool) -> Iterator[str]:
-    """Yield conditions that the runs of the trials' identities meet: the identity, or all data and code behind it."""
+def _list_conditions(trials: Sequence[Trial], *, one_by_one: bool) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Yield tags that the runs of the trials' identities have: the identity, or all data and code behind it."""
     for trial in trials:
         origin = trial.provenance
         if one_by_one or not (FINGERPRINT.fullmatch(origin.data_digest) and FINGERPRINT.fullmatch(origin.code)):
-            yield f"tags.`{Tag.IDENTITY}` = '{origin.identity}'"
+            yield ((Tag.IDENTITY, origin.identity),)
         else:
-            yield f"tags.`{Tag.DATA_DIGEST}` = '{origin.data_digest}' and tags.`{Tag.CODE}` = '{origin.code}'"
+            yield (Tag.DATA_DIGEST, origin.data_digest), (Tag.CODE, origin.code)
 
 
 def _make_repeat(trial: Trial, runs: "Sequence[Run]", metric: str) -> Repeat:

@@ -65,7 +65,7 @@ def read_timed_runs(uri: str) -> tuple[TimedRun, ...]:
     with raise_store_errors(uri):
         ids = find_experiment_ids(client, None)
         kinds = (RunKind.SWEEP, RunKind.TRIAL, RunKind.RUN)
-        runs = [run for kind in kinds for run in search_runs(client, ids, f"tags.`{Tag.KIND}` = '{kind}'")]
+        runs = [run for kind in kinds for run in search_runs(client, ids, {Tag.KIND: kind})]
     return tuple(sorted((_read_run(run) for run in runs), key=lambda run: run.run_id))
 
 

@@ -59,7 +59,7 @@ def list_sweeps(client: "RunStore", mlflow_experiment: str | None = None) -> lis
     runs = [
         run
         for kind in (RunKind.SWEEP, RunKind.RUN)
-        for run in search_runs(client, ids, f"tags.`{Tag.KIND}` = '{kind}'")
+        for run in search_runs(client, ids, {Tag.KIND: kind})
         if Tag.SUPERSEDED not in run.data.tags
     ]
     entries = [
@@ -172,8 +172,7 @@ def _make_sweep(
 
 def search_children(client: "RunStore", parent: "Run") -> "list[Run]":
     """Return the runs of the trials below the run of a sweep."""
-    parent_filter = f"tags.`{Tag.PARENT_RUN}` = '{parent.info.run_id}'"
-    runs = search_runs(client, [parent.info.experiment_id], parent_filter)
+    runs = search_runs(client, [parent.info.experiment_id], {Tag.PARENT_RUN: parent.info.run_id})
     return [run for run in runs if _kind(run) == RunKind.TRIAL]
 
 
@@ -233,9 +232,9 @@ def _artifact_notes(uri: str, runs: "list[Run]") -> list[str]:
     lost = {
         folder.parent.parent
         for run in runs
-        if (folder := parse_artifact_folder(run)) is not None
+        if (folder := parse_artifact_folder(str(run.info.artifact_uri))) is not None
         and not folder.parent.parent.exists()
-        and find_moved_artifacts(uri, run) is None
+        and find_moved_artifacts(uri, run.info.run_id, folder) is None
     }
     notes += [
         f"The artifacts of this sweep (pictures, configs, versions) are recorded in {folder}, which does not exist, "

@@ -1,7 +1,7 @@
 """Records of a sweep: what it set out to compare, and what the tracking store holds of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -254,6 +254,10 @@ class Sweep:
         """The trials that count and have finished."""
         return tuple(trial for trial in self.current if trial.is_finished)
 
+    def of_arms(self, arms: Collection[str]) -> "Sweep":
+        """Return the sweep with the trials of some arms alone."""
+        return replace(self, trials=tuple(trial for trial in self.trials if trial.arm in arms))
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """All seeds that are planned or have a trial, in the order in which looks count them.
@@ -265,7 +269,10 @@ class Sweep:
         order = self._recorded_order()
         known = dict.fromkeys([*order, *self.experiment.seeds, *sorted(trial.seed for trial in self.current)])
         # A repeated training began when it was trained first.
-        starts = {seed: min((t.started for t in self.trials if t.seed == seed), default=LAST) for seed in known}
+        starts = dict.fromkeys(known, LAST)
+        for trial in self.trials:
+            if trial.seed in starts:
+                starts[trial.seed] = min(starts[trial.seed], trial.started)
         ranks = {trial.seed: trial.rank for trial in sorted(self.current, key=lambda trial: trial.rank)}
         indices = {seed: index for index, seed in enumerate(order)}
         return tuple(sorted(known, key=lambda seed: (ranks.get(seed, 0), indices.get(seed, len(order)), starts[seed])))

@@ -45,6 +45,10 @@ class SweepEvaluations:
         # Run id -> why the evaluation is left out, None where there is none.
         self._left_out: dict[str, str | None] = {}
 
+    def limit_to(self, sweep: Sweep) -> None:
+        """Leave out what a sweep does not have any more, before anything is read."""
+        self._sweep = sweep
+
     def read(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, SavedEvaluation]]:
         """Iterate over those of the trials that have an evaluation to compare, one after another to bound memory."""
         for trial in trials:

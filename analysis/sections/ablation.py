@@ -16,6 +16,7 @@ from analysis.sections.gallery import build_gallery
 from analysis.sections.other_images import build_other_images
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
 from analysis.sections.resampling import Resampling
+from analysis.sections.shown_arms import choose_shown_arms
 from analysis.sections.statistics import describe_test
 from analysis.stats import paired
 from analysis.stats.comparison import Comparison, compare_arms, make_design
@@ -49,11 +50,16 @@ def build_ablation_content(
     tested = [comparison for comparison in comparisons if comparison.is_tested]
     verdicts = [make_verdict(comparison, baseline or "", rows, sweep.finished) for comparison in tested]
     frame = tables.collect_results(values, paired.summarise(values), comparisons, baseline, rows)
-    gallery = build_gallery(sweep)
-    other_images = build_other_images(sweep, evaluations, comparisons, baseline, resampling)
-    figures = _plot_curves(sweep, arms)
+    shown = choose_shown_arms(arms, comparisons, baseline, metrics[0])
+    shown_sweep = sweep.of_arms(shown.arms)
+    evaluations.limit_to(shown_sweep)
+    gallery = build_gallery(shown_sweep)
+    shown_comparisons = [comparison for comparison in comparisons if comparison.arm in shown.arms]
+    other_images = build_other_images(shown_sweep, evaluations, shown_comparisons, baseline, resampling)
+    figures = _plot_curves(shown_sweep, shown.arms)
     if baseline is not None:
-        figures += _plot_differences(differences, tested, baseline, verdicts)
+        shown_tested = [comparison for comparison in shown_comparisons if comparison.is_tested]
+        figures += _plot_differences(differences, shown_tested, baseline, verdicts)
     return ReportContent(
         kind="comparison",
         has_training=True,
@@ -66,8 +72,9 @@ def build_ablation_content(
         limitations=tuple(_describe_limitations(values, metrics[0], rows, sweep.finished)),
         figures=tuple(figures),
         gallery=gallery,
-        notes=(*gallery.notes, *(() if other_images is None else other_images.notes)),
+        notes=(*shown.notes, *gallery.notes, *(() if other_images is None else other_images.notes)),
         other_images=other_images,
+        shown_arms=shown.arms,
     )
 
 

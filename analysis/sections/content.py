@@ -60,7 +60,8 @@ class ReportContent:
     coverage_counts: arm -> counts. noise: the content of noise.json, of a noise floor alone, as are noises, source_sum,
     validation and resolutions; see analysis.stats.noise. other_images: None where nothing is compared, or for a single
     run. factorial: of an experiment with factors alone. confirmation: of the winner of a search, None where it
-    has none. front: of a search with several objectives.
+    has none. front: of a search with several objectives. shown_arms: see analysis.sections.shown_arms, of comparisons
+    alone.
     """
 
     kind: Kind
@@ -88,3 +89,4 @@ class ReportContent:
     factorial: FactorialContent | None = None
     confirmation: Confirmation | None = None
     front: Front | None = None
+    shown_arms: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fcos.statistics.sign_flip import compute_interval, compute_scaled_p_value
+from fcos.statistics.sign_flip import Counts, compute_interval, compute_scaled_p_value
 
 # Probability of any false direction in a sweep.
 FAMILY_LEVEL = 0.05
@@ -106,9 +106,11 @@ def decide_arms(samples: Sequence[PairedSample], family_level: float = FAMILY_LE
     remaining = list(range(len(samples)))
     step, adjusted = 0, 0.0
     decisions: dict[int, HolmDecision] = {}
+    # Where an arm is rejected the others are tested again, at the larger levels.
+    known: list[dict[Counts, float]] = [{} for _ in samples]
     while remaining:
         levels = ladder[step:]
-        ratios = {arm: _compute_ratio(samples[arm], levels) for arm in remaining}
+        ratios = {arm: _compute_ratio(samples[arm], levels, known[arm]) for arm in remaining}
         decided = [min(remaining, key=ratios.__getitem__)]
         if ratios[decided[0]] > 1:
             decided = sorted(remaining, key=ratios.__getitem__)
@@ -120,10 +122,10 @@ def decide_arms(samples: Sequence[PairedSample], family_level: float = FAMILY_LE
     return [decisions[arm] for arm in range(len(samples))]
 
 
-def _compute_ratio(sample: PairedSample, levels: Sequence[float]) -> float:
+def _compute_ratio(sample: PairedSample, levels: Sequence[float], known: dict[Counts, float]) -> float:
     if not sample.differences:
         return 1 / levels[0]
-    return compute_scaled_p_value(np.array(sample.differences), sample.looks, levels)
+    return compute_scaled_p_value(np.array(sample.differences), sample.looks, levels, known)
 
 
 def _make_test(sample: PairedSample, decision: HolmDecision) -> ArmTest:

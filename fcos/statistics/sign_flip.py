@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+# How many patterns may be rejected up to each of some looks.
+Counts = tuple[int, ...]
 
 ENUMERATED_PAIRS = 16
 # Half of the level is spent up to the square root of so many pairs.
@@ -147,15 +149,37 @@ def _reject_largest(
     return still_open > bound + tolerance
 
 
-def compute_scaled_p_value(differences: Floats, looks: Sequence[int], levels: Sequence[float]) -> float:
+def compute_scaled_p_value(
+    differences: Floats, looks: Sequence[int], levels: Sequence[float], known: dict[Counts, float] | None = None
+) -> float:
     """Return the largest ratio of p value and level over several levels: above 1 where one does not reject.
 
     With several looks a larger level can fail to reject where a smaller one rejects, as it spends at looks where the
     smaller one cannot. For a decision that holds at all larger levels too, `levels` must contain them.
+
+    known: p values of the same differences by what decides them, which other levels share; it is added to.
     """
-    # With one look the p value is the same at each level.
-    levels = levels[:1] if len(looks) == 1 else levels
-    return max(float(compute_p_values(differences[None], looks, level)[0]) / level for level in levels)
+    p_values = {} if known is None else known
+    ratios = []
+    for counts, level in find_deciding_levels(tuple(looks), tuple(levels)):
+        if counts not in p_values:
+            p_values[counts] = float(compute_p_values(differences[None], looks, level)[0])
+        ratios.append(p_values[counts] / level)
+    return max(ratios)
+
+
+@lru_cache(maxsize=256)
+def find_deciding_levels(looks: tuple[int, ...], levels: tuple[float, ...]) -> tuple[tuple[Counts, float], ...]:
+    """Return of levels with the same p values the lowest one each, which rejects only what all of them reject.
+
+    A p value depends on the level by how many patterns may be rejected at the looks before the last, which stand before
+    each level. With one look all levels have the same, and of thousands, one for each of as many arms, few are left.
+    """
+    lowest: dict[Counts, float] = {}
+    for level in levels:
+        counts = tuple(count_rejectable(look, level) for look in looks[:-1])
+        lowest[counts] = min(level, lowest.get(counts, level))
+    return tuple(lowest.items())
 
 
 def compute_interval(differences: Floats, looks: Sequence[int], levels: Sequence[float]) -> tuple[float, float]:
@@ -170,7 +194,7 @@ def compute_interval(differences: Floats, looks: Sequence[int], levels: Sequence
 
 
 def _find_lower_end(differences: Floats, looks: Sequence[int], levels: Sequence[float]) -> float:
-    tested = levels[:1] if len(looks) == 1 else levels
+    tested = [level for _, level in find_deciding_levels(tuple(looks), tuple(levels))]
 
     def is_rejected(shift: float) -> bool:
         shifted = (differences - shift)[None]

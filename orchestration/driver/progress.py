@@ -1,9 +1,12 @@
 """Progress of a sweep: one state for each training, or point that is still to be drawn."""
 
+import operator
+import threading
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from fcos.storage.run_folder import ProgressRecord, RunSummary
 from orchestration.driver.events import (
@@ -27,6 +30,7 @@ from orchestration.trial.files import read_reused
 # followed: another command trains it now, and its result will be taken over.
 State = Literal["later", "waiting", "followed", "running", "finished", "failed", "kept", "stopped"]
 ENDED: tuple[State, ...] = ("finished", "failed", "kept", "stopped")
+UNFINISHED: tuple[State, ...] = ("waiting", "followed", "running")
 
 
 @dataclass
@@ -117,14 +121,63 @@ class TrialProgress:
         return "AP " + " / ".join(f"{value:.3f}" for value in self.ap.values())
 
 
+@dataclass(frozen=True)
+class Totals:
+    """Sums over trainings; those that are not needed count for nothing."""
+
+    trainings: int = 0
+    ended: int = 0
+    unfinished: int = 0
+    # Whose number of steps is not known yet; that of the longest one stands in for it.
+    unknown: int = 0
+    steps: int = 0
+    steps_done: int = 0
+    steps_left: int = 0
+    # Of this command's attempts.
+    timed_steps: int = 0
+    timed_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, progress: TrialProgress, longest: int = 1) -> Self:
+        """Return what one training adds to the sums."""
+        if progress.state == "later":
+            return cls()
+        total, is_timed = progress.total_steps or longest, progress.step > progress.began_at and progress.seconds > 0
+        unfinished = progress.state in UNFINISHED
+        return cls(
+            trainings=1,
+            ended=progress.state in ENDED,
+            unfinished=unfinished,
+            unknown=progress.total_steps == 0,
+            steps=total,
+            steps_done=total if progress.state in ("finished", "kept") else progress.step,
+            steps_left=total - progress.step if unfinished else 0,
+            timed_steps=progress.step - progress.began_at if is_timed else 0,
+            timed_seconds=progress.seconds if is_timed else 0.0,
+        )
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(*map(operator.add, astuple(self), astuple(other)))
+
+    def __sub__(self, other: "Totals") -> "Totals":
+        return Totals(*map(operator.sub, astuple(self), astuple(other)))
+
+
 @dataclass
 class SweepProgress:
-    """All trainings of a sweep, by index."""
+    """All trainings of a sweep, by index.
+
+    A sweep may have thousands: their sums follow from event to event, and are made anew where anything else changes.
+    """
 
     # By index in the plan.
     all_trials: list[TrialProgress]
     # Trainings that run at the same time.
     max_concurrent: int = 1
+    # None where they have to be made anew.
+    _totals: Totals | None = field(default=None, init=False)
+    # Events are handled in one thread, and the sums are read in others too.
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @classmethod
     def of(cls, plan: Plan, needed: Collection[int] | None = None) -> "SweepProgress":
@@ -152,23 +205,48 @@ class SweepProgress:
 
     def include(self, plan: Plan, indices: Iterable[int]) -> None:
         """Include trainings of a round that begins; what is finished is kept."""
-        for index in indices:
-            if self.all_trials[index].state == "later":
-                self.all_trials[index] = _begin(plan, index, plan.trials[index])
+        with self._changing():
+            for index in indices:
+                if self.all_trials[index].state == "later":
+                    self.all_trials[index] = _begin(plan, index, plan.trials[index])
 
     def add(self, plan: Plan, index: int) -> None:
         """Show a training that the race of a search has added in the place of one that was to come."""
-        self.all_trials[index] = _begin(plan, index, plan.trials[index])
+        with self._changing():
+            self.all_trials[index] = _begin(plan, index, plan.trials[index])
 
     def leave_out_rest(self) -> None:
         """Leave out what was to come and is not needed."""
-        for progress in self.all_trials:
-            if progress.trial is None and progress.state == "waiting":
-                progress.state = "later"
+        with self._changing():
+            for progress in self.all_trials:
+                if progress.trial is None and progress.state == "waiting":
+                    progress.state = "later"
+
+    def stop_waiting(self, reason: str) -> list[TrialProgress]:
+        """Leave what has not begun to a later command, and return it."""
+        with self._changing():
+            left = [each for each in self.trials if each.state in ("waiting", "followed")]
+            for progress in left:
+                progress.end("stopped", reason)
+        return left
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change trainings while the block runs."""
+        with self._lock:
+            self._totals = None
+            yield
 
     def handle(self, event: TrialEvent) -> None:
         """Update the training that an event is about."""
         progress = self.all_trials[event.index]
+        with self._lock:
+            before = Totals.of(progress)
+            self._update(progress, event)
+            if self._totals is not None:
+                self._totals = None if before.unknown else self._totals + Totals.of(progress) - before
+
+    def _update(self, progress: TrialProgress, event: TrialEvent) -> None:
         match event:
             case TrialStarted():
                 if progress.state == "followed":
@@ -205,30 +283,34 @@ class SweepProgress:
         return sum(progress.state in states for progress in self.trials)
 
     @property
+    def totals(self) -> Totals:
+        """Sums over the trainings that are needed."""
+        with self._lock:
+            # What stands in for a number that is not known changes with the others.
+            if self._totals is None or self._totals.unknown:
+                trials = self.trials
+                longest = max((each.total_steps for each in trials), default=0) or 1
+                self._totals = sum((Totals.of(each, longest) for each in trials), Totals())
+            return self._totals
+
+    @property
     def steps_done(self) -> int:
         """Steps of all trainings so far."""
-        return sum(self._total(each) if each.state in ("finished", "kept") else each.step for each in self.trials)
+        return self.totals.steps_done
 
     @property
     def steps(self) -> int:
         """Steps of all trainings."""
-        return sum(self._total(each) for each in self.trials)
-
-    def _total(self, progress: TrialProgress) -> int:
-        """Return the steps of a training; those of the longest one stand in for what is not known yet."""
-        return progress.total_steps or max(1, *(other.total_steps for other in self.trials))
+        return self.totals.steps
 
     @property
     def seconds_left(self) -> float | None:
         """Time to the end at the mean pace of this command's trainings; None before there is one."""
-        timed = [each for each in self.trials if each.step > each.began_at and each.seconds > 0]
-        steps = sum(each.step - each.began_at for each in timed)
-        if not steps:
+        totals = self.totals
+        if not totals.timed_steps:
             return None
-        pace = sum(each.seconds for each in timed) / steps
-        unfinished = [each for each in self.trials if each.state in ("waiting", "followed", "running")]
-        left = sum(self._total(each) - each.step for each in unfinished)
-        return pace * left / max(1, min(self.max_concurrent, len(unfinished)))
+        pace = totals.timed_seconds / totals.timed_steps
+        return pace * totals.steps_left / max(1, min(self.max_concurrent, totals.unfinished))
 
 
 def _begin(plan: Plan, index: int, trial: Trial) -> TrialProgress:

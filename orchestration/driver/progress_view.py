@@ -11,7 +11,7 @@ from rich.text import Text
 
 from orchestration.cli.console import format_duration, show_last_line
 from orchestration.driver.events import TrialEvent
-from orchestration.driver.progress import ENDED, SweepProgress, TrialProgress
+from orchestration.driver.progress import SweepProgress, TrialProgress
 
 STYLES = {
     "finished": "green",
@@ -80,14 +80,14 @@ class LiveView:
         shown = trials_that_fit(progress.trials, self._console.height - LINES_KEPT_FREE)
         for trial in shown:
             table.add_row(*_cells(trial))
-        if hidden := len(progress.trials) - len(shown):
+        if hidden := progress.totals.trainings - len(shown):
             table.add_row(Text(f"and {hidden} more", style="dim"), "", "", "", "")
-        ended = progress.count(*ENDED)
-        left = format_duration(progress.seconds_left) + " left" if ended < len(progress.trials) else ""
+        totals = progress.totals
+        left = format_duration(progress.seconds_left) + " left" if totals.ended < totals.trainings else ""
         table.add_row("", "", "", "", "")
         table.add_row(
-            Text(f"all: {ended} of {len(progress.trials)}", style="bold"),
-            ProgressBar(total=max(progress.steps, 1), completed=progress.steps_done, width=BAR_WIDTH),
+            Text(f"all: {totals.ended} of {totals.trainings}", style="bold"),
+            ProgressBar(total=max(totals.steps, 1), completed=totals.steps_done, width=BAR_WIDTH),
             "",
             "",
             Text(left, style="bold"),
@@ -160,6 +160,7 @@ class PlainView:
         if trial.ap_text:
             parts.append(trial.ap_text)
         progress = self._progress
-        ended = progress.count(*ENDED)
-        parts.append(f"[{ended} of {len(progress.trials)} done, {format_duration(progress.seconds_left)} left]")
+        totals = progress.totals
+        left = format_duration(progress.seconds_left)
+        parts.append(f"[{totals.ended} of {totals.trainings} done, {left} left]")
         return "  ".join(parts)

@@ -232,11 +232,9 @@ class SweepRun:
 
     def _leave_waiting(self, reason: str) -> None:
         """Leave what has not begun to a later command."""
-        for progress in self._progress.trials:
-            if progress.state in ("waiting", "followed"):
-                progress.end("stopped", reason)
-                if progress.trial is not None:
-                    self._lines.handle(TrialStopped(progress.index, progress.trial, reason, begun=False))
+        for progress in self._progress.stop_waiting(reason):
+            if progress.trial is not None:
+                self._lines.handle(TrialStopped(progress.index, progress.trial, reason, begun=False))
 
     def _end_without_head(self, events: Events, view: ProgressView, reason: str) -> None:
         """Close the runs and end the process at once: nothing that waits in Ray comes back."""

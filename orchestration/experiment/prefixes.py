@@ -1,7 +1,8 @@
 """First steps that trainings take from others, of their plan or of other sweeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from fcos.config.evaluation import EvaluationSettings
@@ -81,6 +82,15 @@ class Prefixes:
         waiting = self._waiting_for(identity)
         return len(waiting) + sum(map(self.count_waiting, waiting))
 
-    def _waiting_for(self, identity: str) -> list[str]:
-        # The same training in another sweep is none that is waited for.
-        return [name for name, each in self.by_identity.items() if each.waits and each.trunk.identity == identity]
+    def _waiting_for(self, identity: str) -> Sequence[str]:
+        return self._waiting.get(identity, ())
+
+    @cached_property
+    def _waiting(self) -> Mapping[str, Sequence[str]]:
+        """Identities of the trainings that wait for another one, by that of the other one."""
+        waiting: dict[str, list[str]] = {}
+        for name, each in self.by_identity.items():
+            # The same training in another sweep is none that is waited for.
+            if each.waits:
+                waiting.setdefault(each.trunk.identity, []).append(name)
+        return waiting

@@ -28,10 +28,10 @@ from orchestration.planning.estimates.cost import (
     Estimate,
     Pace,
     Part,
+    PastPaces,
     SeedCost,
     cost_of_seed,
     make_estimate,
-    pace_of,
     probe,
     speed_key,
 )
@@ -231,18 +231,22 @@ def _cost_of_seed(prepared: Prepared, nodes: list[Node] | None) -> SeedCost | No
     lab, plan, history = prepared.lab, prepared.plan, prepared.reusable.history
     if nodes is None or history is None or not plan.trials:
         return None
-    runs, machine, taken = history.newest(), hardware(hardware_device(lab.cluster)), resources_text(lab.cluster)
+    past = _past_paces(lab, history.newest())
     trials = [trial for trial in plan.trials if trial.seed == plan.trials[-1].seed]
-    paces = [pace_of(trial, runs, machine, taken) for trial in trials]
+    paces = [past.of(trial) for trial in trials]
     return cost_of_seed(trials, paces, plan.prefixes, demand(lab.cluster, nodes))
+
+
+def _past_paces(lab: LabConfig, runs: Sequence[PastRun]) -> PastPaces:
+    return PastPaces(runs, hardware(hardware_device(lab.cluster)), resources_text(lab.cluster))
 
 
 def _paces(
     console: Console, lab: LabConfig, trials: Sequence[Trial], resources: Demand, runs: Sequence[PastRun]
 ) -> dict[str, Pace | None]:
     """Return paces by identity: from the store, else with probe=true from a probe of each kind of training."""
-    machine, taken = hardware(hardware_device(lab.cluster)), resources_text(lab.cluster)
-    paces = {trial.identity: pace_of(trial, runs, machine, taken) for trial in trials}
+    past = _past_paces(lab, runs)
+    paces = {trial.identity: past.of(trial) for trial in trials}
     probed: dict[object, Pace] = {}
     for trial in trials:
         if paces[trial.identity] is None and lab.probe:

@@ -15,7 +15,7 @@ from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.trunks import find_trunks
 from orchestration.planning.plan import Plan
-from orchestration.tracking.history import History, PastRun, open_history
+from orchestration.tracking.history import History, TaggedRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
 from orchestration.trial.origin import read_origin
@@ -29,9 +29,9 @@ class ReuseSource:
     """Finished runs that a trial of the same identity is taken from."""
 
     # Its folder holds the curves, the summary and the way to the weights.
-    trained: PastRun
+    trained: TaggedRun
     # Arm -> a run with the very same evaluation; the other arms are evaluated anew on its weights.
-    evaluated: Mapping[str, PastRun]
+    evaluated: Mapping[str, TaggedRun]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ReusableRuns:
     # Train identity -> where it is taken from.
     sources: Mapping[str, ReuseSource] = field(default_factory=dict)
     # Train identity -> the run of a trial that is done here, looked up for a preview only.
-    here: Mapping[str, PastRun] = field(default_factory=dict)
+    here: Mapping[str, TaggedRun] = field(default_factory=dict)
     # Train identity -> why a finished run of it is no use.
     problems: Mapping[str, str] = field(default_factory=dict)
     # Train identity -> trainings of other sweeps that have a checkpoint of its first steps.
@@ -75,8 +75,11 @@ def find_reusable(lab: LabConfig, plan: Plan, fetch: FetchTraining = is_here) ->
         if history is None or not is_needed:
             # Looks at trainings that are all finished here count too, and are looked up in it.
             return ReusableRuns(history)
-        here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if previews}
-        looked_up = {each.identity: find_reuse_source(history, each, fetch) for each in open_trials if lab.reuse}
+        known = history.of_trainings([each.identity for each in (plan.trials if previews else open_trials)])
+        here = {trial.identity: _run_here(known[trial.identity], plan, trial) for trial in plan.trials if previews}
+        looked_up = {
+            each.identity: choose_source(known[each.identity], each, fetch) for each in open_trials if lab.reuse
+        }
         new = [trial for trial in open_trials if looked_up.get(trial.identity, (None, ""))[0] is None]
         trunks = find_trunks(history, plan, new) if lab.reuse and lab.share_prefixes else {}
     except TrackingError as error:
@@ -94,8 +97,7 @@ def find_reusable(lab: LabConfig, plan: Plan, fetch: FetchTraining = is_here) ->
     return ReusableRuns(history, note, sources, here_known, problems, trunks)
 
 
-def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
-    runs = history.of_training(trial.identity)
+def _run_here(runs: Iterable[TaggedRun], plan: Plan, trial: Trial) -> TaggedRun | None:
     return next((run for run in runs if run.tags.get(Tag.FOLDER) == str(plan.folder_of(trial))), None)
 
 
@@ -119,7 +121,7 @@ def find_reuse_source(history: History, trial: Trial, fetch: FetchTraining = is_
 
 
 def choose_source(
-    runs: Iterable[PastRun], trial: Trial, fetch: FetchTraining = is_here
+    runs: Iterable[TaggedRun], trial: Trial, fetch: FetchTraining = is_here
 ) -> tuple[ReuseSource | None, str]:
     """Return of some finished runs those that a trial can be taken from, and what is wrong with the others.
 
@@ -151,7 +153,7 @@ def choose_source(
     return None, problem
 
 
-def _problem(run: PastRun, trial: Trial, fetch: FetchTraining) -> str:
+def _problem(run: TaggedRun, trial: Trial, fetch: FetchTraining) -> str:
     """Return why a finished run cannot be taken over; empty where it can."""
     folder = run.tags.get(Tag.FOLDER, "(unknown)")
     try:
@@ -163,7 +165,7 @@ def _problem(run: PastRun, trial: Trial, fetch: FetchTraining) -> str:
         return f"{error.filename or folder} cannot be read ({error.strerror or error})"
 
 
-def _unusable(run: PastRun, trial: Trial, folder: Path) -> str:
+def _unusable(run: TaggedRun, trial: Trial, folder: Path) -> str:
     summary = files.read_summary(folder, trial.identity, [run.arm])
     if Tag.FOLDER not in run.tags or summary is None:
         return f"its folder {folder} is not here or holds no summary"

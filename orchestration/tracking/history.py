@@ -1,13 +1,15 @@
 """Finished runs of earlier commands, over all sweeps and MLflow experiments of a tracking store."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fcos.storage.bucket.address import BUCKETS
+from fcos.storage.sqlite_store.stored_runs import read_tags
 from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_file, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import StoreUnavailable, TrackingError, store_errors
@@ -23,13 +25,11 @@ _LOOKS = TypeAdapter(tuple[Annotated[int, Field(ge=1, le=10_000)], ...])
 
 
 @dataclass(frozen=True)
-class PastRun:
-    """A finished run in the store."""
+class TaggedRun:
+    """A run in the store, as far as its tags have it."""
 
     run_id: str
     tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
 
     @property
     def name(self) -> str:
@@ -56,6 +56,18 @@ class PastRun:
 
 
 @dataclass(frozen=True)
+class PastRun(TaggedRun):
+    """A finished run in the store."""
+
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+# Value of a tag -> the runs that have it.
+RunsByTag = Mapping[str, list[TaggedRun]]
+
+
+@dataclass(frozen=True)
 class History:
     """The finished runs of a store that are neither superseded nor imported.
 
@@ -66,6 +78,38 @@ class History:
     uri: str
     # The output folder of this command.
     output: Path = Path()
+    # What `of_trainings` has looked up.
+    _of_trainings: dict[str, list[TaggedRun]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def of_trainings(self, identities: Collection[str]) -> RunsByTag:
+        """Return the finished runs of many trainings, as `of_training` does; each is looked up once.
+
+        For a plan, before it is trained: what is finished later is not found.
+        """
+        new = [identity for identity in dict.fromkeys(identities) if identity not in self._of_trainings]
+        found = self._look_up(Tag.TRAIN_IDENTITY, new, self.of_training, finished=True)
+        for identity, runs in found.items():
+            self._of_trainings[identity] = sorted(runs, key=lambda run: run.is_copy)
+        return {identity: self._of_trainings[identity] for identity in identities}
+
+    def of_trunks(self, trunks: Collection[str]) -> RunsByTag:
+        """Return the runs of all trainings of many trunk identities, as `of_trunk` does."""
+        return self._look_up(Tag.TRUNK, list(dict.fromkeys(trunks)), self.of_trunk, finished=False)
+
+    def _look_up(
+        self, tag: str, values: Collection[str], search: Callable[[str], list[PastRun]], *, finished: bool
+    ) -> dict[str, list[TaggedRun]]:
+        """Return the current runs by the value of a tag: of an SQLite file at once, else by a query for each value."""
+        file = sqlite_file(self.uri) if values else None
+        if file is None:
+            return {value: list[TaggedRun](search(value)) for value in values}
+        found: dict[str, list[TaggedRun]] = {value: [] for value in values}
+        with store_errors(self.uri):
+            by_run = read_tags(file, tag, values, finished=finished)
+        for run_id, tags in by_run.items():
+            if _is_current(tags):
+                found[tags[tag]].append(TaggedRun(run_id, _relocated(tags, self.output)))
+        return found
 
     def of_training(self, identity: str) -> list[PastRun]:
         """Return the runs of one training identity: originals before copies, newest first."""
@@ -100,7 +144,11 @@ class History:
             return ()
 
     def newest(self) -> list[PastRun]:
-        """Return the newest trials of sweeps and the newest single runs."""
+        """Return the newest trials of sweeps and the newest single runs, as they were at the first call."""
+        return self._newest
+
+    @cached_property
+    def _newest(self) -> list[PastRun]:
         kinds = [self._search(f"{FINISHED} and tags.`{Tag.KIND}` = '{kind}'") for kind in (RunKind.TRIAL, RunKind.RUN)]
         return [run for runs in kinds for run in runs]
 
@@ -108,13 +156,19 @@ class History:
         with store_errors(self.uri):
             experiment_ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
             runs = self.client.search_runs(experiment_ids, condition, max_results=MAX_RUNS) if experiment_ids else []
-        # What was imported was trained elsewhere: nothing is reused of it, and its pace is not that of this machine.
-        left_out = (Tag.SUPERSEDED, Tag.ARCHIVE)
-        current = [run for run in runs if not any(tag in run.data.tags for tag in left_out)]
         return [
             PastRun(run.info.run_id, _relocated(run.data.tags, self.output), run.data.params, run.data.metrics)
-            for run in current
+            for run in runs
+            if _is_current(run.data.tags)
         ]
+
+
+def _is_current(tags: Mapping[str, str]) -> bool:
+    """Return whether a run was neither superseded nor imported.
+
+    What was imported was trained elsewhere: nothing is reused of it, and its pace is not that of this machine.
+    """
+    return Tag.SUPERSEDED not in tags and Tag.ARCHIVE not in tags
 
 
 def _relocated(tags: Mapping[str, str], output: Path) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from fcos.storage.run_folder import (
     RunSummary,
 )
 from fcos.storage.summary_file import FinishedRun, read_finished_run, write_finished_run
+
+# Results that a process keeps of those that it has read.
+SUMMARIES = 20_000
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -90,14 +94,25 @@ def read_summary(folder: Path, identity: str, arms: Iterable[str], *, or_pruned:
     `or_pruned` accepts one that was stopped early too.
     """
     try:
-        finished = read_finished_run(folder)
+        stat = (folder / SUMMARY).stat()
+        finished = _read_inside(folder, stat.st_ino, stat.st_mtime_ns, stat.st_size)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    if finished.identity != identity:
+    if finished is None or finished.identity != identity:
         return None
     summary = finished.summary
     whole = or_pruned or summary.pruned is None
-    return summary if whole and set(arms) <= set(summary.metrics) and _stays_inside(folder, summary) else None
+    return summary if whole and set(arms) <= set(summary.metrics) else None
+
+
+@lru_cache(maxsize=SUMMARIES)
+def _read_inside(folder: Path, *version: int) -> FinishedRun | None:
+    """Return the result in a folder, None where it names what lies outside; read once for each version of its file.
+
+    A command asks for that of each training some ten times. Raises OSError or ValueError.
+    """
+    finished = read_finished_run(folder)
+    return finished if _stays_inside(folder, finished.summary) else None
 
 
 def load_summary(folder: Path) -> RunSummary:
@@ -129,12 +144,25 @@ def _step_of(point: MetricPoint) -> int:
 def _stays_inside(folder: Path, summary: RunSummary) -> bool:
     """Return whether all that a summary names lies in its folder: files are copied and sent to the tracking store."""
     try:
-        inside = all((folder / name).resolve().is_relative_to(folder.resolve()) for name in summary.all_files())
+        root = folder.resolve()
+        # Most names share their folder, whose links are followed once.
+        parents: dict[Path, Path] = {}
+        inside = all(_is_inside(folder / name, root, parents) for name in summary.all_files())
     except (RuntimeError, ValueError):
         return False
     # A checkpoint may be a link to another sweep's; its name may not lead elsewhere.
     checkpoint = Path(summary.checkpoint or "")
     return inside and not checkpoint.is_absolute() and ".." not in checkpoint.parts
+
+
+def _is_inside(path: Path, root: Path, parents: dict[Path, Path]) -> bool:
+    """Return whether a path leads into a folder. parents: resolved ones, which is added to. Raises ValueError."""
+    # With a zero byte it is no path.
+    if ".." in path.parts or "\0" in path.name or path.is_symlink():
+        return path.resolve().is_relative_to(root)
+    if path.parent not in parents:
+        parents[path.parent] = path.parent.resolve()
+    return parents[path.parent].is_relative_to(root)
 
 
 def request_stop(folder: Path) -> None:

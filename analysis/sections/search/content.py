@@ -1,7 +1,6 @@
 """Content of a search's report: its points best first, the best settings, and what they are worth in other seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,7 +35,7 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
     confirmation = None if best is None else build_confirmation(sweep, search, best["value"])
     front = build_front(sweep, search)
     shares = compute_importance(frame, search)
-    gallery = build_gallery(sweep if best is None else _keep_arm(sweep, str(best["trial"])))
+    gallery = build_gallery(sweep if best is None else sweep.of_arms([str(best["trial"])]))
     tables = [
         *_make_front_tables(front, frame, search),
         _make_table(frame, search),
@@ -95,10 +94,6 @@ def describe_confirmation(confirmation: Confirmation | None) -> list[str]:
 
 def _make_front_tables(front: Front | None, frame: pd.DataFrame, search: Search) -> list[Table]:
     return [] if front is None else [make_front_table(front, frame, shorten_keys(search.space), format_value)]
-
-
-def _keep_arm(sweep: Sweep, arm: str) -> Sweep:
-    return replace(sweep, trials=tuple(trial for trial in sweep.trials if trial.arm == arm))
 
 
 def _make_table(frame: pd.DataFrame, search: Search) -> Table:

@@ -1,6 +1,6 @@
 """Trainings that are to begin, each when the checkpoint that it begins from is there and its lease can be had."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from orchestration.driver.events import TrialEvent, TrialFollowed, TrialReused
 from orchestration.driver.sharing.shared_trainings import Begin, Follow, SharedTrainings, Taken
@@ -12,6 +12,9 @@ from orchestration.planning.first_steps.planned_prefixes import Elsewhere, find_
 from orchestration.planning.plan import Plan
 from orchestration.trial.failures import is_held_back
 from orchestration.trial.files import begin_training
+
+# What comes first: others do not plan it, of an earlier seed, its checkpoint is there, more wait for it.
+_Turn = tuple[bool, int, bool, int]
 
 
 class TrainingQueue:
@@ -35,8 +38,17 @@ class TrainingQueue:
         self._elsewhere = dict(elsewhere)
         self._shared = shared
         self._publish = publish
-        self._waiting: list[int] = []
+        # Keys alone: indices in the order in which they were put in.
+        self._waiting: dict[int, None] = {}
         self._prefixes = Prefixes()
+        # Seed -> its place among those of the plan.
+        self._seeds: dict[int, int] = {}
+        # Of those that are waiting, which begin from another one, and the turns of all others, the next one last. A
+        # plan may have thousands: they are put in order when something has changed, and once for each look at others.
+        self._from_others: list[int] = []
+        self._turns: list[tuple[_Turn, int]] = []
+        self._looks: int | None = None
+        self._held_back = False
         # Trainings that were put in, and the identities of those that have not ended.
         self._put: list[Trial] = []
         self._unfinished: set[str] = set()
@@ -49,7 +61,10 @@ class TrainingQueue:
 
     def put(self, indices: Iterable[int]) -> None:
         """Put trainings in; those that were put in before have ended."""
-        self._waiting = list(indices)
+        self._waiting = dict.fromkeys(indices)
+        self._seeds = {}
+        for trial in self._plan.trials:
+            self._seeds.setdefault(trial.seed, len(self._seeds))
         self._put = [self._plan.trials[index] for index in self._waiting]
         for trial in self._put:
             begin_training(self._plan.folder_of(trial))
@@ -58,7 +73,8 @@ class TrainingQueue:
 
     def put_back(self, index: int) -> None:
         """Put a training in again that another command has taken over while it ran."""
-        self._waiting.append(index)
+        self._waiting[index] = None
+        self._looks = None
 
     def take(self) -> int | None:
         """Return the next training that can begin, its folder filled with what it begins from; None while all wait.
@@ -66,16 +82,19 @@ class TrainingQueue:
         Results of other commands are taken over on the way.
         """
         # Those that are held back do not begin; a later command plans anew where from.
-        held_back = bool(self._waiting) and is_held_back(self._plan.folder_of(self._plan.trials[self._waiting[0]]))
-        ready = [index for index in self._waiting if self._is_ready(self._plan.trials[index])]
-        for index in sorted(ready, key=self._turn):
+        first = next(iter(self._waiting), None)
+        held_back = first is not None and is_held_back(self._plan.folder_of(self._plan.trials[first]))
+        if held_back and not self._held_back:
+            self._looks = None
+        self._held_back = held_back
+        for index in self._in_turn():
             trial = self._plan.trials[index]
             if not self._is_ready(trial):
                 # By what another command was found to do just now.
                 continue
             if not (held_back or self._obtain(index, trial)):
                 continue
-            self._waiting.remove(index)
+            del self._waiting[index]
             if held_back:
                 self._leases.pop(index, None)
             else:
@@ -103,12 +122,12 @@ class TrainingQueue:
             case Begin(lease=lease, trunks=trunks):
                 self._leases[index] = lease
                 self._followed.pop(index, None)
-                if trunks is not None:
+                if trunks is not None and tuple(trunks) != tuple(self._elsewhere.get(trial.identity, ())):
                     self._elsewhere[trial.identity] = trunks
                     self._find_prefixes()
                 return True
             case Taken(summary=summary, sweep=sweep):
-                self._waiting.remove(index)
+                del self._waiting[index]
                 self._followed.pop(index, None)
                 self.end(index)
                 self._publish(TrialReused(index, trial, summary, sweep))
@@ -135,6 +154,29 @@ class TrainingQueue:
         here = self._unfinished - followed
         pending = [trial for trial in self._put if trial.identity in here]
         self._prefixes = find_prefixes(self._plan, pending, self._elsewhere)
+        self._looks = None
+
+    def _in_turn(self) -> Iterator[int]:
+        """Iterate over the trainings that may begin, the next one first.
+
+        One that is not taken has its turn again when something has changed, and at the next look at other commands.
+        """
+        looks = 0 if self._shared is None else self._shared.looks
+        if self._looks != looks:
+            self._looks = looks
+            begin_from_others = {index for index in self._waiting if self._prefixes.of(self._plan.trials[index])}
+            self._from_others = sorted(begin_from_others)
+            apart = (index for index in self._waiting if index not in begin_from_others)
+            self._turns = sorted(((self._turn(index), index) for index in apart), reverse=True)
+        # Whether these may begin is seen in files alone.
+        ready = (index for index in self._from_others if index in self._waiting and self._may_begin(index))
+        others = sorted(((self._turn(index), index) for index in ready), reverse=True)
+        while others or self._turns:
+            comes_first = not others or (self._turns and self._turns[-1] < others[-1])
+            yield (self._turns if comes_first else others).pop()[1]
+
+    def _may_begin(self, index: int) -> bool:
+        return self._is_ready(self._plan.trials[index])
 
     def _is_ready(self, trial: Trial) -> bool:
         prefix = self._prefixes.of(trial)
@@ -142,10 +184,10 @@ class TrainingQueue:
             return True
         return prefix.step in held_checkpoints(prefix.trunk.folder)
 
-    def _turn(self, index: int) -> tuple[bool, int, bool, int, int]:
+    def _turn(self, index: int) -> _Turn:
         trial = self._plan.trials[index]
-        seeds, prefix = [each.seed for each in self._plan.trials], self._prefixes.of(trial)
+        prefix = self._prefixes.of(trial)
         # What begins from a checkpoint that is there comes first: the trunk may go on and remove it.
         waits = prefix is None or prefix.step not in held_checkpoints(prefix.trunk.folder)
         elsewhere = self._shared is not None and self._shared.is_planned_elsewhere(trial)
-        return elsewhere, seeds.index(trial.seed), waits, -self._prefixes.count_waiting(trial.identity), index
+        return elsewhere, self._seeds[trial.seed], waits, -self._prefixes.count_waiting(trial.identity)

@@ -101,6 +101,8 @@ class SharedTrainings:
     host: str
     # False where all is trained here, whatever others do.
     enabled: bool = True
+    # How often the other commands were looked at.
+    looks: int = field(default=0, init=False)
     # By identity.
     _held: dict[str, Lease] = field(default_factory=dict, init=False)
     _awaited: dict[str, _Awaited] = field(default_factory=dict, init=False)
@@ -196,6 +198,7 @@ class SharedTrainings:
             # One that cannot be read keeps no other one waiting.
             with _logged():
                 each.finding = self._find(each.trial)
+        self.looks += 1
 
     def is_planned_elsewhere(self, trial: Trial) -> bool:
         """Return whether another command, which is alive, has a training before it."""

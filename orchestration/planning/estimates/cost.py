@@ -1,5 +1,6 @@
 """Cost of a plan: from finished trainings of the store that are like it, or from a probe of a few steps."""
 
+import heapq
 import math
 import statistics
 import tempfile
@@ -45,6 +46,9 @@ FREE = (
 MAIN = ("model.backbone", "model.fpn", "model.head.num_convs", "model.levels", "data", "schedule")
 
 
+_Texts = tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Pace:
     """Seconds of a step, evaluations and checkpoints included, and the source of that number."""
@@ -53,25 +57,46 @@ class Pace:
     source: str
 
 
-def pace_of(trial: Trial, runs: Sequence[PastRun], hardware: str, resources: str) -> Pace | None:
-    """Return the median pace of the newest finished runs like a training on the same hardware, or None."""
-    here = [
-        (run, _seconds_of_step(run))
-        for run in runs
-        if run.tags.get(Tag.HARDWARE) == hardware and run.tags.get(Tag.RESOURCES) == resources
-    ]
-    timed = [(run, seconds) for run, seconds in here if seconds is not None]
-    ours = {key: param_text(value) for key, value in flatten(without(trial.values, FREE)).items()}
-    ways = (("the same model and schedule", tuple(ours)), ("a similar model", tuple(filter(is_main, ours))))
-    for description, keys in ways:
-        like = [(run, pace) for run, pace in timed if all(run.params.get(key) == ours[key] for key in keys)][:RUNS]
-        if like:
-            paces = [pace for _, pace in like]
-            count = "1 finished run" if len(like) == 1 else f"{len(like)} finished runs"
-            return Pace(
-                statistics.median(paces), f"{count} of {description} on this hardware, the newest {like[0][0].name}"
-            )
-    return None
+class PastPaces:
+    """The paces of finished runs on the same hardware with the same share of it, the newest first.
+
+    Runs are looked up by the values of a training's keys: a plan may have thousands of trainings, and a store of runs.
+    """
+
+    def __init__(self, runs: Sequence[PastRun], hardware: str, resources: str) -> None:
+        """Create it for the newest finished runs of a store."""
+        here = (
+            (run, _seconds_of_step(run))
+            for run in runs
+            if run.tags.get(Tag.HARDWARE) == hardware and run.tags.get(Tag.RESOURCES) == resources
+        )
+        self._timed = [(run, seconds) for run, seconds in here if seconds is not None]
+        # Keys -> their values -> the newest runs that have these.
+        self._by_values: dict[_Texts, dict[tuple[str | None, ...], list[tuple[PastRun, float]]]] = {}
+
+    def of(self, trial: Trial) -> Pace | None:
+        """Return the median pace of the newest runs like a training, or None."""
+        ours = {key: param_text(value) for key, value in flatten(without(trial.values, FREE)).items()}
+        main = {key: text for key, text in ours.items() if is_main(key)}
+        for description, settings in (("the same model and schedule", ours), ("a similar model", main)):
+            like = self._runs_like(settings)
+            if like:
+                paces = [pace for _, pace in like]
+                count = "1 finished run" if len(like) == 1 else f"{len(like)} finished runs"
+                newest = like[0][0].name
+                source = f"{count} of {description} on this hardware, the newest {newest}"
+                return Pace(statistics.median(paces), source)
+        return None
+
+    def _runs_like(self, settings: Mapping[str, str]) -> Sequence[tuple[PastRun, float]]:
+        keys = tuple(settings)
+        if keys not in self._by_values:
+            runs = self._by_values[keys] = {}
+            for run, seconds in self._timed:
+                same = runs.setdefault(tuple(run.params.get(key) for key in keys), [])
+                if len(same) < RUNS:
+                    same.append((run, seconds))
+        return self._by_values[keys].get(tuple(settings.values()), ())
 
 
 def _seconds_of_step(run: PastRun) -> float | None:
@@ -116,8 +141,7 @@ def wall_seconds(seconds: Sequence[float], max_concurrent: int) -> float:
     """Return how long trainings take of which so many run at the same time."""
     ends = [0.0] * max(1, max_concurrent)
     for each in seconds:
-        first = ends.index(min(ends))
-        ends[first] += each
+        heapq.heapreplace(ends, ends[0] + each)
     return max(ends)
 
 

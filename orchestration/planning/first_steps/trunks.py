@@ -13,7 +13,7 @@ from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.planned_prefixes import held_checkpoints
 from orchestration.planning.plan import Plan
-from orchestration.tracking.history import History, PastRun
+from orchestration.tracking.history import History, TaggedRun
 from orchestration.trial import files
 
 
@@ -22,20 +22,15 @@ def find_trunks(history: History, plan: Plan, trials: Iterable[Trial]) -> dict[s
 
     They may be finished, failed, stopped or running. Raises TrackingError where the store stops answering.
     """
-    by_trunk: dict[str, tuple[Trunk, ...]] = {}
-    by_identity: dict[str, Sequence[Trunk]] = {}
-    for trial in trials:
-        if trial.is_coverage:
-            continue
-        if trial.trunk not in by_trunk:
-            by_trunk[trial.trunk] = tuple(_trunks_of(history.of_trunk(trial.trunk), plan.folder))
-        by_identity[trial.identity] = by_trunk[trial.trunk]
-    return by_identity
+    trunk_of = {trial.identity: trial.trunk for trial in trials if not trial.is_coverage}
+    runs = history.of_trunks(set(trunk_of.values()))
+    by_trunk = {trunk: tuple(_trunks_of(of_trunk, plan.folder)) for trunk, of_trunk in runs.items()}
+    return {identity: by_trunk[trunk] for identity, trunk in trunk_of.items()}
 
 
-def _trunks_of(runs: Sequence[PastRun], own: Path) -> Iterable[Trunk]:
+def _trunks_of(runs: Sequence[TaggedRun], own: Path) -> Iterable[Trunk]:
     """Yield a trunk for each folder of the runs outside of a sweep's own that holds a whole checkpoint."""
-    by_folder: dict[Path, list[PastRun]] = {}
+    by_folder: dict[Path, list[TaggedRun]] = {}
     for run in runs:
         folder = Path(run.tags.get(Tag.FOLDER, ""))
         if folder.is_absolute() and own not in folder.parents:
@@ -46,7 +41,7 @@ def _trunks_of(runs: Sequence[PastRun], own: Path) -> Iterable[Trunk]:
             yield trunk
 
 
-def _trunk_in(folder: Path, runs: Sequence[PastRun]) -> Trunk | None:
+def _trunk_in(folder: Path, runs: Sequence[TaggedRun]) -> Trunk | None:
     """Return the training in a folder; None where it holds another one by now, or no checkpoint that can be read."""
     run = runs[0]
     try:

@@ -159,13 +159,13 @@ def _looks_in_store(
     """
     names: dict[str, str] = {}
     finished: dict[str, set[str]] = {}
-    for trial in plan.trials:
-        for run in history.of_training(trial.identity):
-            parent = run.tags.get(Tag.PARENT_RUN)
-            if parent is None or run.tags.get(Tag.SWEEP_KEY) in known:
-                continue
-            names[parent] = run.sweep
-            finished.setdefault(parent, set()).add(run.identity)
+    by_training = history.of_trainings([trial.identity for trial in plan.trials])
+    for run in (run for runs in by_training.values() for run in runs):
+        parent = run.tags.get(Tag.PARENT_RUN)
+        if parent is None or run.tags.get(Tag.SWEEP_KEY) in known:
+            continue
+        names[parent] = run.sweep
+        finished.setdefault(parent, set()).add(run.identity)
     for parent, identities in finished.items():
         if seeds := _within(history.looks_of(parent), _count_seeds(compared, identities)):
             yield names[parent], seeds

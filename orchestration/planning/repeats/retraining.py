@@ -10,7 +10,7 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import is_done, rests_on_others
 from orchestration.planning.seed_rounds import SeedRounds
-from orchestration.tracking.history import History, PastRun
+from orchestration.tracking.history import History, TaggedRun
 from orchestration.tracking.problems import TrackingError
 
 
@@ -21,7 +21,7 @@ def check_retraining(lab: LabConfig, plan: Plan, history: History | None, outage
     does not answer may have finished ones.
     """
     left = [] if lab.reuse else _left(lab, plan)
-    finished: dict[str, PastRun] = {}
+    finished: dict[str, TaggedRun] = {}
     if left and history is not None:
         try:
             finished = _find_finished(left, history)
@@ -53,10 +53,10 @@ def _describe_outage(lab: LabConfig, outage: str) -> str:
     return f"{unknown}; retrain_reason: {lab.retrain_reason}"
 
 
-def _find_finished(left: Sequence[Trial], history: History) -> dict[str, PastRun]:
+def _find_finished(left: Sequence[Trial], history: History) -> dict[str, TaggedRun]:
     """Return the newest finished run of each training that this command would do, by the training's label."""
-    runs = {trial.label: history.of_training(trial.identity) for trial in left}
-    return {label: found[0] for label, found in runs.items() if found}
+    runs = history.of_trainings([trial.identity for trial in left])
+    return {trial.label: runs[trial.identity][0] for trial in left if runs[trial.identity]}
 
 
 def _left(lab: LabConfig, plan: Plan) -> list[Trial]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcos.statistics import sign_flip
 from fcos.statistics.holm import FAMILY_LEVEL, ArmTest, PairedSample, decide_arms, make_arm_tests, make_sample
 from fcos.statistics.sign_flip import spend
 
@@ -119,3 +120,14 @@ def test_decisions_without_intervals_are_those_of_the_tests(drawn: tuple[list[li
     for test, decision in zip(make_arm_tests(samples), decide_arms(samples), strict=True):
         assert (test.level, test.adjusted_p) == (decision.levels[0], decision.adjusted_p)
         assert test.is_rejected == decision.is_rejected
+
+
+def test_the_p_value_of_an_arm_is_computed_once_however_many_others_are_rejected_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples = [make_arm(*(value + 0.01 * number for value in SAME_SIGN)) for number in range(30)]
+    calls: list[int] = []
+    compute = sign_flip.compute_p_values
+    monkeypatch.setattr(sign_flip, "compute_p_values", lambda *values: calls.append(1) or compute(*values))
+    assert all(decision.is_rejected for decision in decide_arms(samples, family_level=0.9))
+    assert len(calls) == len(samples)

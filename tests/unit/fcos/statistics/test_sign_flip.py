@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from fcos.statistics import sign_flip
 from fcos.statistics.sign_flip import (
     ENUMERATED_PAIRS,
     compute_interval,
@@ -225,3 +226,18 @@ def test_a_scaled_p_value_is_above_one_where_any_level_does_not_reject() -> None
     looks = [6, 8]
     ratios = [p_value(list(differences), looks, level) / level for level in (0.025, 0.05)]
     assert compute_scaled_p_value(differences, looks, [0.025, 0.05]) == max(ratios)
+
+
+@pytest.mark.parametrize("looks", [[8], [6, 8], [5, 6, 7, 8, 9, 10]])
+def test_of_many_levels_few_decide(looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(len(looks))
+    levels = [0.05 / count for count in range(500, 0, -1)]
+    calls: list[float] = []
+    compute = sign_flip.compute_p_values
+    monkeypatch.setattr(sign_flip, "compute_p_values", lambda *values: calls.append(values[2]) or compute(*values))
+    for _ in range(5):
+        differences = generator.normal(0.8, 1.0, looks[-1])
+        expected = max(float(compute(differences[None], looks, level)[0]) / level for level in levels)
+        calls.clear()
+        assert compute_scaled_p_value(differences, looks, levels) == expected
+        assert len(calls) <= (1 if len(looks) == 1 else 60), "one for each number of patterns that may be rejected"

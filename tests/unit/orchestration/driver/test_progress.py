@@ -12,6 +12,7 @@ from fcos.config.run import Config
 from fcos.storage.run_folder import MetricPoint, ProgressRecord
 from orchestration.cli.console import format_duration
 from orchestration.driver.events import (
+    TrialEvent,
     TrialFailed,
     TrialFinished,
     TrialFollowed,
@@ -20,7 +21,7 @@ from orchestration.driver.events import (
     TrialStarted,
     TrialStopped,
 )
-from orchestration.driver.progress import State, SweepProgress, TrialProgress
+from orchestration.driver.progress import State, SweepProgress, Totals, TrialProgress
 from orchestration.driver.progress_view import PlainView, make_view, trials_that_fit
 from orchestration.experiment.trials import Trial
 from tests.helpers.experiments.summaries import summary_of
@@ -88,14 +89,43 @@ def test_a_row_keeps_the_newest_loss_and_ap_of_every_arm() -> None:
     assert one.ap_text == "AP 0.500 / 0.250"
 
 
-def test_the_whole_is_timed_over_trainings_side_by_side() -> None:
+def test_the_whole_is_timed_over_trainings_side_by_side(trial: Trial) -> None:
     rows = [row(0, state="running"), row(1), row(2, state="kept")]
     progress = SweepProgress(rows, max_concurrent=2)
     assert progress.seconds_left is None
-    rows[0].update(record(50, 5.0))
+    progress.handle(TrialReported(0, trial, record(50, 5.0)))
     # 50 + 100 steps at 0.1 s, two at a time.
     assert progress.seconds_left == 7.5
     assert (progress.steps_done, progress.steps) == (150, 300)
+
+
+def test_the_sums_follow_each_event_and_look_at_its_training_alone(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = SweepProgress([row(index, total=0 if index == 3 else 100) for index in range(50)], max_concurrent=7)
+    events: list[TrialEvent] = [
+        TrialStarted(3, trial, first=True),
+        TrialReported(3, trial, record(20, 2.0, total=200)),
+        TrialStarted(4, trial, first=True),
+        TrialReported(4, trial, record(50, 5.0, resumed_from=10)),
+        TrialFollowed(5, trial, "other", "box", 30, 100, None),
+        TrialStarted(5, trial, first=True),
+        TrialFinished(4, trial, summary_of({"branch": {}}, pruned=60)),
+        TrialFailed(3, trial, "why"),
+        TrialReused(6, trial, summary_of({"branch": {}}), "other"),
+        TrialStopped(5, trial, "no hours", begun=True),
+    ]
+    counted = []
+    of = Totals.of
+    monkeypatch.setattr(Totals, "of", lambda *arguments: counted.append(arguments) or of(*arguments))
+    for event in events:
+        progress.handle(event)
+        assert progress.totals == SweepProgress(progress.all_trials).totals, event
+        counted.clear()
+        progress.handle(event)
+        assert progress.seconds_left is None or len(counted) <= 2, "before and after, of one training"
+    progress.stop_waiting("no space")
+    assert (progress.totals.ended, progress.totals.unfinished) == (50, 0)
 
 
 def test_durations() -> None:

@@ -1,5 +1,6 @@
 """What a plan will cost, and from what that is known."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,8 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.estimates.cost import (
     PROBE_STEPS,
     Pace,
+    PastPaces,
     make_estimate,
-    pace_of,
     short_config,
     speed_key,
     wall_seconds,
@@ -41,10 +42,14 @@ def run(of: Trial, seconds: float, steps: int = 100, hardware: str = "box", reso
     return PastRun(f"{seconds}run", tags, params, {})
 
 
+def pace_of(mine: Trial, runs: Sequence[PastRun]) -> Pace | None:
+    return PastPaces(runs, "box", "1 x 1").of(mine)
+
+
 def test_the_median_of_like_runs_whatever_their_length_and_rate() -> None:
     others = [trial("schedule.steps=600"), trial("schedule.lr=0.1"), trial("seed=0")]
     runs = [run(other, seconds) for other, seconds in zip(others, (10.0, 30.0, 20.0), strict=True)]
-    pace = pace_of(trial(), runs, "box", "1 x 1")
+    pace = pace_of(trial(), runs)
     assert pace is not None and pace.seconds == pytest.approx(0.2)
     assert pace.source.startswith(
         "3 finished runs of the same model and schedule on this hardware, the newest run 10.0"
@@ -53,15 +58,15 @@ def test_the_median_of_like_runs_whatever_their_length_and_rate() -> None:
 
 def test_a_similar_model_stands_in_and_another_does_not() -> None:
     similar = run(trial("model.loss.regression=iou"), 10.0)
-    pace = pace_of(trial(), [similar], "box", "1 x 1")
+    pace = pace_of(trial(), [similar])
     assert pace is not None and "a similar model" in pace.source
-    assert pace_of(trial(), [run(trial("schedule.batch_size=4"), 10.0)], "box", "1 x 1") is None
+    assert pace_of(trial(), [run(trial("schedule.batch_size=4"), 10.0)]) is None
 
 
 def test_other_hardware_shares_and_untimed_runs_do_not_count() -> None:
     mine = trial()
     runs = [run(mine, 1.0, hardware="other"), run(mine, 1.0, resources="2 x 1"), run(mine, 1.0, steps=0)]
-    assert pace_of(mine, runs, "box", "1 x 1") is None
+    assert pace_of(mine, runs) is None
 
 
 @pytest.mark.parametrize("edited", [{"fcos.seconds": "soon"}, {"fcos.steps_timed": "many"}, {"fcos.seconds": "inf"}])
@@ -69,9 +74,9 @@ def test_a_run_whose_times_were_edited_is_passed_over(edited: dict[str, str]) ->
     mine = trial()
     before = run(mine, 10.0)
     changed = replace(before, tags={**before.tags, **edited})
-    pace = pace_of(mine, [changed, run(mine, 20.0)], "box", "1 x 1")
+    pace = pace_of(mine, [changed, run(mine, 20.0)])
     assert pace is not None and pace.seconds == pytest.approx(0.2)
-    assert pace_of(mine, [changed], "box", "1 x 1") is None
+    assert pace_of(mine, [changed]) is None
 
 
 def test_trainings_fill_the_slots_as_they_come_free() -> None:
