@@ -26,7 +26,14 @@ DEPLOY = ROOT / "orchestration" / "deploy"
 LISTED = "prom_metrics_service_discovery.json"
 # What a cluster without GPUs, and a sweep in which nothing failed, have no series of.
 ABSENT = ("ray_node_gpus_utilization", "ray_node_gram_used", "ray_fcos_failures_total", "ray_fcos_retries_total")
-WORDS = (*SHARED, "schedule.steps=5000", "schedule.eval_every=5000", "schedule.log_every=10", "schedule.checkpoint_every=500", "budget.cpu_hours=1")
+WORDS = (
+    *SHARED,
+    "schedule.steps=5000",
+    "schedule.eval_every=5000",
+    "schedule.log_every=10",
+    "schedule.checkpoint_every=500",
+    "budget.cpu_hours=1",
+)
 
 
 def queries() -> list[str]:
