@@ -1,6 +1,6 @@
 """Tracking on PostgreSQL whose artifacts lie in a bucket, which the server alone has the credentials of.
 
-uv run --group database pytest -m slow tests/system/faults/test_artifacts_in_bucket.py
+uv run --group database pytest -m slow tests/system/buckets/test_artifacts.py
 """
 
 import re
