@@ -6,13 +6,14 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from analysis.reader.published import is_published, open_published
 from fcos.errors import suggest
-from fcos.storage.sqlite_store.stored_runs import StoredRun, read_artifact_uri, read_runs
+from fcos.storage.sqlite_store.stored_runs import StoredRun, read_artifact_uris, read_runs
 from fcos.storage.store_conventions import Artifact, client_uri, is_sqlite, public_uri, quiet_libraries
 
 if TYPE_CHECKING:
@@ -246,11 +247,18 @@ def find_artifact_folder(uri: str, run_id: str) -> Path | None:
     if file is None:
         return None
     with raise_store_errors(uri):
-        recorded = read_artifact_uri(file, run_id)
+        stat = file.stat()
+        recorded = _read_artifact_uris(file, stat.st_ino, stat.st_mtime_ns, stat.st_size).get(run_id)
     folder = None if recorded is None else parse_artifact_folder(recorded)
     if folder is None or folder.is_dir():
         return folder
     return find_moved_artifacts(uri, run_id, folder)
+
+
+@lru_cache(maxsize=2)
+def _read_artifact_uris(file: Path, *version: int) -> dict[str, str]:
+    """Return where runs have their artifacts, by run id; read once for each version of the file."""
+    return read_artifact_uris(file)
 
 
 def find_moved_artifacts(uri: str, run_id: str, recorded: Path) -> Path | None:

@@ -137,18 +137,22 @@ def _make_paper_rows(document: Document) -> Iterator[PaperRowRecord]:
 
 def _make_curves(sweep: Sweep) -> Iterator[schema.CurveRecord]:
     """Yield the histories of the trials that count, as the figures show them."""
-    histories = dict(iter(sweep.points.groupby(["run_id", "key"], sort=False)))
-    for metric in dict.fromkeys(sweep.points["key"]):
+    points = sweep.points
+    # As lists: a frame for each of the thousands of curves of a large sweep takes most of the time of a report.
+    histories: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    rows = zip(points["run_id"], points["key"], points["step"], points["value"], strict=True)
+    for run_id, metric, step, value in rows:
+        histories.setdefault((run_id, metric), []).append((int(step), float(value)))
+    for metric in dict.fromkeys(points["key"]):
         for trial in sweep.current:
-            points = histories.get((trial.run_id, metric))
-            if points is not None:
+            if (history := histories.get((trial.run_id, metric))) is not None:
                 yield schema.CurveRecord(
                     metric=metric,
                     arm=trial.arm,
                     seed=trial.seed,
                     run_id=trial.run_id,
-                    steps=tuple(int(step) for step in points["step"]),
-                    values=tuple(float(value) for value in points["value"]),
+                    steps=tuple(step for step, _ in history),
+                    values=tuple(value for _, value in history),
                 )
 
 

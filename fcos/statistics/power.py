@@ -27,6 +27,8 @@ SIMULATED = 2000
 # Up to this many subsets all are taken; of more pairs so many are drawn.
 SUBSETS = 4096
 MAX_PAIRS = 1000
+# Above which a number of pairs is taken as if the deviation were known.
+SIMULATED_PAIRS = 100
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def thresholds(pairs: int, level: float = ALPHA) -> Float[np.ndarray, " S"]:
     return np.sort(-lowest[:, rejected - 1]).astype(float)
 
 
-@lru_cache(maxsize=64)
+# One for each number of pairs up to which `pairs_needed` simulates.
+@lru_cache(maxsize=SIMULATED_PAIRS)
 def lowest_means(pairs: int, level: float) -> tuple[Float[np.ndarray, "S K"], int]:
     """Return for each simulated set of pairs the K lowest means of its subsets in order, and how many subsets it has.
 
@@ -115,7 +118,7 @@ def pairs_needed(effect: float, level: float = ALPHA) -> int | None:
     # As if the deviation were known: a few too low where few pairs are enough.
     pairs = max(fewest, math.floor((quantiles / effect) ** 2))
     while pairs <= MAX_PAIRS:
-        if pairs > 100 or resolution(pairs, level).shows <= effect:
+        if pairs > SIMULATED_PAIRS or resolution(pairs, level).shows <= effect:
             return pairs
         pairs += 1
     return None

@@ -105,11 +105,10 @@ def read_points(file: Path, run_ids: Collection[str], metric: str) -> list[Store
         ]
 
 
-def read_artifact_uri(file: Path, run_id: str) -> str | None:
-    """Return where the artifacts of a run are; None for a run that the store does not have."""
+def read_artifact_uris(file: Path) -> dict[str, str]:
+    """Return where the artifacts of all runs are, by run id."""
     with _reading(file) as connection:
-        row = connection.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
-    return None if row is None else str(row[0])
+        return {run_id: uri or "" for run_id, uri in connection.execute("SELECT run_uuid, artifact_uri FROM runs")}
 
 
 def _tags_of(run: StoredRun) -> dict[str, str]:
