@@ -74,7 +74,9 @@ class Failure:
 def write_failure(folder: Path, error: BaseException, *, retryable: bool) -> None:
     """Record a failure; of several workers the first one is kept, as the others fail because of it."""
     text = f"{type(error).__name__}: {error}" if retryable else str(error)
-    message = "\n".join(text.strip().splitlines()[-MESSAGE_LINES:])
+    lines = text.strip().splitlines()
+    # The first line names the error where one line is shown; what comes before the last ones is a traceback.
+    message = "\n".join(lines if len(lines) <= MESSAGE_LINES else [lines[0], *lines[1 - MESSAGE_LINES :]])
     # The key `final` is that of earlier versions.
     record = {"kind": type(error).__name__, "message": message, "final": not retryable}
     try:
