@@ -80,7 +80,8 @@ class SweepCallback(tune.Callback):
         if trial.num_failures == self._failures.get(trial.trial_id, 0):
             retries.end_attempt(task)
         self._failures[trial.trial_id] = trial.num_failures
-        training, reason = self._plan.trials[task.index], failure_reason(Path(task.folder)).splitlines()[0]
+        training = self._plan.trials[task.index]
+        reason = failure_reason(Path(task.folder)).splitlines()[0].rstrip(":")
         text = "%s: %s; it is taken up from its last checkpoint"
         logging.getLogger(__name__).warning(text, training.label, reason)
         self._events.publish(TrialRetried(task.index, training, reason))

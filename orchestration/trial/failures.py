@@ -85,7 +85,10 @@ class WorkerFailed(RuntimeError):
 def write_failure(folder: Path, error: BaseException, *, retryable: bool) -> Failure:
     """Record a failure and return it; of several workers the first one is kept, as the others fail because of it."""
     text = f"{type(error).__name__}: {error}" if retryable else str(error)
-    kind, message = type(error).__name__, "\n".join(text.strip().splitlines()[-MESSAGE_LINES:])
+    lines = text.strip().splitlines()
+    # The first line names the error where one line is shown; what comes before the last ones is a traceback.
+    message = "\n".join(lines if len(lines) <= MESSAGE_LINES else [lines[0], *lines[1 - MESSAGE_LINES :]])
+    kind = type(error).__name__
     _write(folder, kind, message, retryable=retryable)
     return Failure(_kind_of(kind), message, retryable)
 

@@ -34,6 +34,13 @@ def test_the_first_failure_is_the_reason(tmp_path: Path) -> None:
     assert failure_reason(tmp_path) == f"KeyError: 'boom'\nlog: {tmp_path / LOG}"
 
 
+def test_the_first_line_of_a_long_failure_names_the_error(tmp_path: Path) -> None:
+    write_failure(tmp_path, RuntimeError("\n".join(["workers failed:", *map(str, range(40))])), retryable=True)
+    first, second, *rest = failure_reason(tmp_path).splitlines()
+    assert first == "RuntimeError: workers failed:"
+    assert int(second) > 20 and rest[-2:] == ["39", f"log: {tmp_path / LOG}"]
+
+
 def test_a_death_without_a_word_points_at_the_log(tmp_path: Path) -> None:
     assert str(tmp_path / LOG) in failure_reason(tmp_path)
 
