@@ -143,7 +143,6 @@ def test_a_training_that_hangs_there_is_ended_there_and_goes_on(
     assert loss_steps(trial) == sorted([*range(LOG, STEPS + 1, LOG), 2 * INTERVAL + LOG])
     reason = f"no progress for {STALL} s (cluster.stall_minutes={STALL / 60:g}); its processes were ended"
     assert any(reason in note for note in summary["notes"])
-    assert reason in " ".join(output.split())
 
 
 def test_a_budget_stops_trainings_there(
