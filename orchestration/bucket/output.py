@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from fcos.errors import ConfigError
 from fcos.storage.bucket.address import Address, make_mirror
@@ -23,13 +23,14 @@ from fcos.storage.files import write_atomically
 from fcos.storage.run_folder import NOTES, STOP, SUMMARY, TRAINING_ID, RunSummary
 from fcos.storage.store_conventions import Artifact
 from orchestration.bucket.generations import Fence
+from orchestration.experiment.plan_additions import ADDITIONS, read_planned
 from orchestration.experiment.training_folder import STATUS, TRIALS, short_identity
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 # Of a sweep's own folder, in the order in which they are written.
-SWEEP_FILES: Final = ("spent.json", NOTES, Artifact.PLAN_HISTORY, Artifact.PLAN, STATUS)
+SWEEP_FILES: Final = ("spent.json", NOTES, Artifact.PLAN_HISTORY, Artifact.PLAN, ADDITIONS, STATUS)
 # Trainings whose files are fetched or uploaded at once.
 SIDE_BY_SIDE = 8
 
@@ -275,11 +276,8 @@ def open_output(output: str) -> BucketOutput:
 def _identities(folder: Path) -> list[str]:
     """Return the identities of the trainings in a sweep's plan; none where there is no plan that can be read."""
     try:
-        return [
-            each.identity
-            for each in _PlannedTrainings.model_validate_json((folder / Artifact.PLAN).read_bytes()).trials
-        ]
-    except (OSError, ValidationError):
+        return [each.identity for each in _PlannedTrainings.model_validate(read_planned(folder)).trials]
+    except (OSError, ValueError):
         # Whoever reads the plan itself refuses it, with the reason.
         return []
 

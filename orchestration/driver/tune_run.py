@@ -20,7 +20,7 @@ from orchestration.driver.watchdogs import watch_head
 from orchestration.experiment.trials import Trial
 from orchestration.leases.lease import Lease
 from orchestration.planning.first_steps.planned_prefixes import Elsewhere, find_prefixes
-from orchestration.planning.plan import Plan
+from orchestration.planning.plan import Plan, complete_plan
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.search.points import best_metric
@@ -146,7 +146,10 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
         redirect_stderr(log),
         watch_head(head_address(job.lab.cluster), on_head_lost),
     ):
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            complete_plan(plan.folder)
     return None if searcher is None else searcher.exhausted
 
 

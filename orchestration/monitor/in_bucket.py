@@ -12,6 +12,7 @@ from fcos.storage.store_conventions import Artifact
 from orchestration.bucket.generations import read_newest
 from orchestration.bucket.output import SIDE_BY_SIDE, BucketOutput, as_config_error, open_output
 from orchestration.cli.lock import OWNER_IN_BUCKET, LockOwner
+from orchestration.experiment.plan_additions import ADDITIONS
 from orchestration.experiment.training_folder import STATUS
 from orchestration.monitor.find_sweeps import find_sweeps, is_sweep, no_such_sweep
 
@@ -68,7 +69,7 @@ class BucketSweeps:
         self.output.fetch_files(name, (STATUS,))
         if not (folder / STATUS).exists():
             # Its trainings are those of the plan until there is a record.
-            self.output.fetch_files(name, (Artifact.PLAN,))
+            self.output.fetch_files(name, (Artifact.PLAN, ADDITIONS))
         if not folder.is_dir():
             return
         _, holder = read_newest(self.output.sweep(name))

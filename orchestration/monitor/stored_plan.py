@@ -8,8 +8,9 @@ from typing import NamedTuple
 from fcos.storage.run_folder import POINTS, SUMMARY, MetricPoint
 from fcos.storage.store_conventions import Artifact
 from orchestration.cli.status_records import TrainingState
+from orchestration.experiment.plan_additions import read_planned
 from orchestration.experiment.training_folder import TRIALS, short_identity
-from orchestration.monitor.record import Record, TrainingRecord, read_part
+from orchestration.monitor.record import Record, TrainingRecord
 from orchestration.trial.failures import read_failure
 
 # From the end of a file of points.
@@ -44,7 +45,12 @@ def read_listed_plan(folder: Path) -> ListedPlan | None:
 
     Raises OSError for a file that cannot be read, ValueError for one that is no plan.
     """
-    return read_part(folder / Artifact.PLAN, ListedPlan, "a plan")
+    try:
+        return ListedPlan.model_validate(read_planned(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise ValueError(f"{Artifact.PLAN} is not readable as a plan") from error
 
 
 def list_trainings(folder: Path, plan: ListedPlan) -> Iterator[TrainingRecord]:

@@ -1,6 +1,5 @@
 """The plan of a sweep, and the one that its folder already holds."""
 
-import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,15 @@ from fcos.storage.store_conventions import RUN_ONLY, Artifact
 from orchestration.experiment.data import DatasetInfo, PreparedDatasets
 from orchestration.experiment.extension import Extension
 from orchestration.experiment.identity import without, worker_dependences_of
+from orchestration.experiment.plan_additions import (
+    Addition,
+    append_addition,
+    has_additions,
+    is_whole_plan_due,
+    read_planned,
+    remove_additions,
+    stored_key,
+)
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.training_folder import TRIALS, short_identity
@@ -94,6 +102,12 @@ class StoredTrial(BaseModel):
     arms: dict[str, str]
     data: str
 
+    @classmethod
+    def of(cls, trial: Trial) -> "StoredTrial":
+        """Return what is stored of a training."""
+        arms = {arm: trial.identity_of(arm) for arm in trial.arms}
+        return cls(identity=trial.identity, seed=trial.seed, arms=arms, data=trial.data_digest)
+
     @property
     def short(self) -> str:
         """The part of the identity that names the training's folder."""
@@ -130,15 +144,6 @@ class StoredPlan(BaseModel):
     def of(cls, plan: Plan, key: str) -> "StoredPlan":
         """Return what is stored of a plan."""
         provenance = plan.provenance
-        trials = [
-            StoredTrial(
-                identity=trial.identity,
-                seed=trial.seed,
-                arms={arm: trial.identity_of(arm) for arm in trial.arms},
-                data=trial.data_digest,
-            )
-            for trial in plan.trials
-        ]
         return cls(
             key=key,
             name=plan.name,
@@ -146,7 +151,7 @@ class StoredPlan(BaseModel):
             versions=dict(provenance.versions),
             workers=provenance.workers,
             arms={arm: config.model_dump(mode="json") for arm, config in plan.arms.items()},
-            trials=trials,
+            trials=[StoredTrial.of(trial) for trial in plan.trials],
             search=None if plan.search is None else StoredSearch.of(plan.search),
             first_round=list(plan.first_round),
             extension=plan.extension,
@@ -195,7 +200,7 @@ def read_plan(folder: Path) -> StoredPlan | None:
     """
     path = folder / PLAN
     try:
-        return StoredPlan.model_validate(json.loads(path.read_text()))
+        return StoredPlan.model_validate(read_planned(folder))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -274,16 +279,40 @@ def settle_plan(plan: Plan, looks: Iterable[int] = ()) -> str:
         stored = before.merged(StoredPlan.of(plan, before.key if same else new_key))
     order = find_seed_order(plan, None if differences else before)
     stored = stored.with_looks(looks).with_order(order)
-    write_json(plan.folder / PLAN, stored.values())
+    _write_plan(plan.folder, stored)
     write_sweep_notes(plan.folder, plan.folder_notes)
     return stored.key
 
 
+def _write_plan(folder: Path, stored: StoredPlan) -> None:
+    write_json(folder / PLAN, stored.values())
+    remove_additions(folder)
+
+
 def update_plan(plan: Plan) -> None:
-    """Write a plan that has grown into its folder."""
+    """Store the training that was added to a plan last; a small plan is written whole, with all that it has."""
+    if not is_whole_plan_due(len(plan.trials)):
+        trial = plan.trials[-1]
+        arm = next(iter(trial.arms))
+        point = None if plan.search is None else plan.search.drawn.get(arm)
+        addition = Addition(
+            key=stored_key(plan.folder),
+            arm=arm,
+            config=plan.arms[arm].model_dump(mode="json"),
+            trial=StoredTrial.of(trial).model_dump(mode="json"),
+            point=None if point is None else point.model_dump(mode="json"),
+        )
+        append_addition(plan.folder, addition)
+        return
     before = read_plan(plan.folder)
     assert before is not None, "settled before anything is drawn"
-    write_json(plan.folder / PLAN, before.merged(StoredPlan.of(plan, before.key)).values())
+    _write_plan(plan.folder, before.merged(StoredPlan.of(plan, before.key)))
+
+
+def complete_plan(folder: Path) -> None:
+    """Write the plan of a folder whole where trainings were added to it."""
+    if has_additions(folder) and (stored := read_plan(folder)) is not None:
+        _write_plan(folder, stored)
 
 
 def add_looks(plan: Plan, looks: Iterable[int]) -> list[int]:
@@ -292,7 +321,7 @@ def add_looks(plan: Plan, looks: Iterable[int]) -> list[int]:
     assert before is not None, "settled before anything is trained"
     stored = before.with_looks(looks)
     if stored != before:
-        write_json(plan.folder / PLAN, stored.values())
+        _write_plan(plan.folder, stored)
     return stored.looks
 
 

@@ -7,7 +7,7 @@ killed, goes on with the same leader.
 import math
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
@@ -31,6 +31,10 @@ class SearchRace:
 
     plan: Plan
     search: Search
+    # Identity and arm -> value and whether it was stopped early, of trainings that have ended: read once.
+    _results: dict[tuple[str, str], tuple[float | None, bool]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, plan: Plan) -> "SearchRace | None":
@@ -46,14 +50,18 @@ class SearchRace:
             return replace(rules, all_seeds=True)
         return replace(rules, points=config.trials) if self.search.strategy.searcher == "grid" else rules
 
-    def contenders(self, failed: Collection[str] = NONE) -> list[Contender]:
-        """Return the points with their results. failed: identities of trainings that failed in this command."""
+    def contenders(self, failed: Collection[str] = NONE, running: Collection[str] = NONE) -> list[Contender]:
+        """Return the points with their results.
+
+        failed: identities of trainings that failed in this command. running: of those that have not ended in it, whose
+        files need not be looked at.
+        """
         of_point: dict[str, list[Trial]] = {name: [] for name in self.search.drawn}
         for trial in self.plan.trials:
             if trial.seed in self.search.seeds:
                 for arm in set(trial.arms) & set(of_point):
                     of_point[arm].append(trial)
-        return [self._contender(name, trials, failed) for name, trials in of_point.items()]
+        return [self._contender(name, trials, failed, running) for name, trials in of_point.items()]
 
     def known(self) -> list[tuple[Point, list[float] | None]]:
         """Return the points that have a result, with the means over their seeds; None for those that failed."""
@@ -71,17 +79,32 @@ class SearchRace:
         values = [[self._metric(contender.name, trial, metric) for trial in trials] for metric in metrics]
         return [fmean(of_metric) for of_metric in values]
 
-    def _contender(self, name: str, trials: list[Trial], failed: Collection[str]) -> Contender:
+    def _contender(
+        self, name: str, trials: list[Trial], failed: Collection[str], running: Collection[str]
+    ) -> Contender:
         values: dict[int, float | None] = {}
-        running = pruned = False
+        is_running = pruned = False
         for trial in sorted(trials, key=lambda trial: self.search.seeds.index(trial.seed)):
-            ending = self._ending(trial, failed)
-            running |= ending == "open"
-            if ending != "open":
-                values[trial.seed] = self.value(name, trial) if ending == "ended" else None
-                summary = self.plan.summary_of(trial)
-                pruned |= summary is not None and summary.pruned is not None
-        return Contender(name, values, running, pruned)
+            if trial.identity in running:
+                is_running = True
+            elif (result := self._result(name, trial)) is not None:
+                values[trial.seed] = result[0]
+                pruned |= result[1]
+            elif self._ending(trial, failed) == "failed":
+                values[trial.seed] = None
+            else:
+                is_running = True
+        return Contender(name, values, is_running, pruned)
+
+    def _result(self, name: str, trial: Trial) -> tuple[float | None, bool] | None:
+        """Return the value of an ended training of an arm, and whether it was stopped early; None without a result."""
+        key = (trial.identity, name)
+        if key not in self._results:
+            summary = self.plan.summary_of(trial)
+            if summary is None:
+                return None
+            self._results[key] = self.value(name, trial), summary.pruned is not None
+        return self._results[key]
 
     def _ending(self, trial: Trial, failed: Collection[str]) -> Ending:
         if self.plan.summary_of(trial) is not None:
@@ -103,9 +126,14 @@ class SearchRace:
         points = [point for point in read_points(self.plan.folder_of(trial)) if point.key == metric]
         return max(points, key=lambda point: point.step).value if points else math.nan
 
-    def decide(self, failed: Collection[str] = NONE, *, can_sample: bool = True) -> Decision:
-        """Return what to train next: of the search, and at its end of the trainings that confirm the winner."""
-        contenders = self.contenders(failed)
+    def decide(
+        self, failed: Collection[str] = NONE, running: Collection[str] = NONE, *, can_sample: bool = True
+    ) -> Decision:
+        """Return what to train next: of the search, and at its end of the trainings that confirm the winner.
+
+        failed, running: see `contenders`.
+        """
+        contenders = self.contenders(failed, running)
         decision = decide(contenders, self.rules, can_sample=can_sample)
         if decision != "end":
             return decision

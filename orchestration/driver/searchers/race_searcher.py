@@ -1,5 +1,6 @@
 """Searcher for Ray Tune that races the points of a search over several seeds, and then confirms the winner."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,8 @@ class RaceSearcher(Searcher):
         # Identities of trainings of this command that ended without a result.
         self._failed: set[str] = set()
         self._interrupted = False
+        # Whether nothing has ended since results were awaited: what is next is the same.
+        self._waits = False
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its searcher for a restore that never happens; this one holds the plan and the console.
@@ -78,12 +81,14 @@ class RaceSearcher(Searcher):
     def _begin_next(self) -> int | None:
         """Add what comes next to the plan until something of it has to be trained; None where results decide first."""
         plan = self._race.plan
-        while not self._interrupted:
-            decision = self._race.decide(self._failed, can_sample=self._points.exhausted is None)
+        running = {plan.trials[index].identity for index in self._running.values()}
+        while not (self._interrupted or self._waits):
+            decision = self._race.decide(self._failed, running, can_sample=self._points.exhausted is None)
             if isinstance(decision, TrainSeed):
                 trial = self._points.make_trial(decision.name, plan.arms[decision.name], decision.seed)
                 plan.grow(decision.name, plan.arms[decision.name], trial)
             elif decision != "sample":
+                self._waits = True
                 return None
             elif not self._points.sample(self._race):
                 continue
@@ -98,6 +103,7 @@ class RaceSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note how a training ended; after one that was stopped for want of hours or space none begins."""
+        self._waits = False
         plan = self._race.plan
         trial = plan.trials[self._running.pop(trial_id)]
         self._fetch(plan.folder_of(trial))
@@ -121,6 +127,9 @@ class PointSampler:
     cluster: ClusterConfig
     # Why there is no further point; None as long as there may be one.
     exhausted: str | None = field(default=None, init=False)
+    # Of points that do not depend on results those that are left, and as text those that were drawn.
+    _left: Iterator[Point] | None = field(default=None, init=False)
+    _passed: set[str] = field(default_factory=set, init=False)
 
     def sample(self, race: SearchRace) -> bool:
         """Add a new point with its first training to the plan; return False where there is none."""
@@ -152,33 +161,46 @@ class PointSampler:
     def _propose(self, race: SearchRace) -> Iterator[Point]:
         """Yield proposals; those that are refused or known are followed by others."""
         strategy, config = self.search.strategy, self.search.config
-        drawn = [each.point for each in self.search.drawn.values()]
         if strategy.searcher != "tpe":
-            yield from self._propose_planned(drawn)
+            # Where they were left off: a search may have thousands.
+            self._left = self._left or self._planned_points()
+            for point in self._left:
+                # Not `yield from`, which would end what is left with this iterator.
+                yield point
             return
         known: list[tuple[Point, Sequence[float] | None]] = [
             *((each.point, each.values) for each in self.search.observations),
             *race.known(),
         ]
         for attempt in range(MOST_MISSES):
-            point = propose(strategy, config.space, self.search.modes, known, sampled=len(drawn) + attempt)
+            point = propose(strategy, config.space, self.search.modes, known, sampled=len(self.search.drawn) + attempt)
             yield point
             # Not again: as a failure where it is refused, and as what it gave where it is known.
             known.append((point, next((values for each, values in known if each == point), None)))
 
-    def _propose_planned(self, drawn: Sequence[Point]) -> Iterator[Point]:
+    def _planned_points(self) -> Iterator[Point]:
         """Yield points that do not depend on results, without those sampled before; random ones not without end."""
         strategy, config = self.search.strategy, self.search.config
-        passed: list[Point] = []
+        drawn = {_text_of(each.point) for each in self.search.drawn.values()}
         misses = 0
         for point in planned_points(strategy, config.space):
-            if point in drawn and point not in passed:
-                passed.append(point)
+            text = _text_of(point)
+            if text in drawn:
+                drawn.discard(text)
+                self._passed.add(text)
                 misses = 0
                 continue
             if misses > MOST_MISSES:
                 return
             # The caller goes on only where what it got was no new point; a grid has an end of its own.
             misses += strategy.searcher != "grid"
-            if point not in drawn:
+            if text not in self._passed:
+                count = len(self.search.drawn)
                 yield point
+                if len(self.search.drawn) > count:
+                    self._passed.add(text)
+                    misses = 0
+
+
+def _text_of(point: Point) -> str:
+    return json.dumps(point, sort_keys=True)
