@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from analysis.reader.published import is_published, open_published
@@ -177,9 +177,8 @@ def _make_run(run: StoredRun) -> "Run":
     """Return a run as MLflow's client does."""
     from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
-    info = RunInfo(
-        run.run_id, run.experiment_id, "", run.status, run.start, run.end, "active", run.artifact_uri, run.name
-    )
+    start, end = cast(int, run.start), cast(int, run.end)  # each may be None, as MLflow's own are
+    info = RunInfo(run.run_id, run.experiment_id, "", run.status, start, end, "active", run.artifact_uri, run.name)
     data = RunData(
         [Metric(key, value, 0, 0) for key, value in run.metrics.items()],
         [Param(key, value) for key, value in run.params.items()],

@@ -147,8 +147,9 @@ def direct_store() -> Iterator[None]:
     from scale.direct_store import DirectStore
 
     from orchestration.tracking import tracker
+    from orchestration.tracking.store import open_store
 
-    open_store, opened = tracker.open_store, list[DirectStore]()
+    opened = list[DirectStore]()
 
     def open_direct(uri: str, experiment: str, artifacts: Path | None) -> DirectStore:
         opened.append(DirectStore.of(open_store(uri, experiment, artifacts)))

@@ -138,7 +138,8 @@ class VirtualTuner:
                     # All are with other commands.
                     self._at(PERIOD, lambda: None)
                 return
-            if config == FINISHED:
+            if not isinstance(config, dict):
+                assert config == FINISHED
                 self._left = 0
                 return
             self._left -= 1

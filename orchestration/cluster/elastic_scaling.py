@@ -55,5 +55,5 @@ class ElasticTrainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         return super()._initialize_and_run_controller(
-            **{**arguments, "scaling_policy": StayingNodesPolicy(self.scaling_config)}
+            **{**arguments, "scaling_policy": StayingNodesPolicy(self.scaling_config)}  # type: ignore[arg-type]  # two Ray APIs
         )

@@ -81,7 +81,7 @@ def read_runs(file: Path, experiment_ids: Collection[str], tags: Mapping[str, st
     parameters = [text for pair in tags.items() for text in pair]
     with _reading(file) as connection:
         rows = connection.execute(f"{INFO} WHERE {ACTIVE}{having} {NEWEST_FIRST}", parameters)
-        found = [StoredRun(row[0], row[1] or "", str(row[2]), *row[3:6], row[6] or "") for row in rows]
+        found = [StoredRun(row[0], row[1] or "", str(row[2]), row[3], row[4], row[5], row[6] or "") for row in rows]
         runs = {run.run_id: run for run in found if run.experiment_id in experiment_ids}
         # Most values are those of other runs too: one object stands for all of them.
         known: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """A training that was done again is said in the report with every value, wherever in the store it was done."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,9 @@ def test_many_trainings_are_looked_up_by_one_search(own_writer: SweepWriter, mon
     for run in write_twice(own_writer, "many", 0.5, "e5" * 32):
         own_writer.client.set_tag(run, "fcos.code", "c0" * 32)
     (expected,) = repeat_notes(own_writer, "many")
-    conditions: list[str] = []
+    conditions: list[Mapping[str, str]] = []
 
-    def count(client: RunStore, experiment_ids: list[str], condition: str) -> list[Run]:
+    def count(client: RunStore, experiment_ids: list[str], condition: Mapping[str, str]) -> list[Run]:
         conditions.append(condition)
         return search_runs(client, experiment_ids, condition)
 

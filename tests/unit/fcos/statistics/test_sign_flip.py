@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -234,7 +235,12 @@ def test_of_many_levels_few_decide(looks: list[int], monkeypatch: pytest.MonkeyP
     levels = [0.05 / count for count in range(500, 0, -1)]
     calls: list[float] = []
     compute = sign_flip.compute_p_values
-    monkeypatch.setattr(sign_flip, "compute_p_values", lambda *values: calls.append(values[2]) or compute(*values))
+
+    def count(*values: Any) -> Any:
+        calls.append(values[2])
+        return compute(*values)
+
+    monkeypatch.setattr(sign_flip, "compute_p_values", count)
     for _ in range(5):
         differences = generator.normal(0.8, 1.0, looks[-1])
         expected = max(float(compute(differences[None], looks, level)[0]) / level for level in levels)

@@ -33,7 +33,7 @@ def make_policy(monkeypatch: pytest.MonkeyPatch) -> MakePolicy:
 
         monkeypatch.setattr(elastic_scaling, "free_on_staying_nodes", read_free)
         monkeypatch.setattr("ray.get", lambda value, **_: value)
-        made = StayingNodesPolicy(ScalingConfig(num_workers=(1, 3), resources_per_worker={"CPU": 2}))  # type: ignore[arg-type]
+        made = StayingNodesPolicy(ScalingConfig(num_workers=(1, 3), resources_per_worker={"CPU": 2}))
         remote = SimpleNamespace(remote=lambda _: resources_of(reserved))
         client: Any = SimpleNamespace(
             _autoscaling_coordinator=SimpleNamespace(get_reserved_resources=remote),
@@ -89,8 +89,13 @@ def test_where_the_head_does_not_answer_what_ray_has_reserved_counts(make_policy
 def test_what_is_free_is_read_as_rarely_as_what_is_reserved(
     make_policy: MakePolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy, reads = make_policy({"leaving": 2}, free={}), []
-    monkeypatch.setattr(elastic_scaling, "free_on_staying_nodes", lambda: reads.append(1) or {})
+    policy, reads = make_policy({"leaving": 2}, free={}), list[int]()
+
+    def read_free() -> dict[str, Any]:
+        reads.append(1)
+        return {}
+
+    monkeypatch.setattr(elastic_scaling, "free_on_staying_nodes", read_free)
     monkeypatch.setattr(StayingNodesPolicy, "GET_RESERVED_RESOURCES_INTERVAL_S", 3600)
     assert [beginning(policy) for _ in range(3)] == [None] * 3
     assert len(reads) == 1

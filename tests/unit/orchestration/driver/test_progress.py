@@ -117,7 +117,12 @@ def test_the_sums_follow_each_event_and_look_at_its_training_alone(
     ]
     counted = []
     of = Totals.of
-    monkeypatch.setattr(Totals, "of", lambda *arguments: counted.append(arguments) or of(*arguments))
+
+    def count(*arguments: Any) -> Totals:
+        counted.append(arguments)
+        return of(*arguments)
+
+    monkeypatch.setattr(Totals, "of", count)
     for event in events:
         progress.handle(event)
         assert progress.totals == SweepProgress(progress.all_trials).totals, event

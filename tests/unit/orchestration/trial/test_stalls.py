@@ -135,7 +135,8 @@ def test_a_guard_travels_as_text() -> None:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    found: list[psutil.Process] = psutil.Process().children()
+    return found
 
 
 @pytest.mark.ray
