@@ -2,9 +2,9 @@
 
 import itertools
 import math
-from typing import Any
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
