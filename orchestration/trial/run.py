@@ -107,7 +107,7 @@ def train_on_workers(task: Task) -> None:
                 use_gpu=bool(demand.gpus),
                 resources_per_worker=resources,
             ),
-            run_config=ray.train.RunConfig(
+            run_config=ray.train.RunConfig(  # type: ignore[arg-type]  # two Ray APIs
                 name=f"train-{short_identity(task.identity)}",
                 storage_path=storage,
                 callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # two Ray APIs
