@@ -66,7 +66,7 @@ class Benchmark:
         result, log = workspace.folder / f"{stem}.json", workspace.folder / f"{stem}.log"
         request = Request(
             command.kind, command.words, str(result), self.slots, command.stores, command.fails,
-            self.is_direct(workspace), self.profiled,
+            command.fails and self.is_direct(workspace), self.profiled,
         )  # fmt: skip
         code = run_forked(request, log, self.limit)
         if code is None:

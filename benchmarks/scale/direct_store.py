@@ -1,7 +1,7 @@
-"""A store that writes the rows of MLflow's own client without it, some hundred times as fast.
+"""A store that writes the rows of MLflow's own client without it, ten times as fast.
 
 It gives a tracking store the runs of a simulated sweep of 10,000 trainings, so that what reads such a store can be
-measured within an hour; what writing costs is measured with MLflow's client on fewer. Artifacts are linked, not copied.
+measured within minutes; what writing costs is measured with MLflow's client on fewer. Artifacts are linked, not copied.
 """
 
 import json
@@ -64,9 +64,9 @@ class DirectStore(Store):
 
     def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows in one transaction."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        self.connection.executemany(statement, rows)
-        self.connection.execute("COMMIT")
+        with self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.executemany(statement, rows)
 
     def create(self, name: str, tags: Mapping[str, str]) -> str:
         """Create a run with status RUNNING; return its id."""
@@ -118,6 +118,9 @@ class DirectStore(Store):
 
     def log_inputs(self, run_id: str, datasets: Sequence[RunDataset]) -> None:
         """Add data sets as inputs of a run: the first time by MLflow, then as that run has them."""
+        if self.connection.execute(INPUTS, (run_id,)).fetchone() is not None:
+            # It was begun by an earlier command.
+            return
         key = repr(datasets)
         origin = self.with_datasets.get(key)
         if origin is None:

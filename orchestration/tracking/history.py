@@ -105,10 +105,10 @@ class History:
             return {value: list[TaggedRun](search(value)) for value in values}
         found: dict[str, list[TaggedRun]] = {value: [] for value in values}
         with store_errors(self.uri):
-            by_run = read_tags(file, tag, values, finished=finished)
-        for run_id, tags in by_run.items():
-            if _is_current(tags):
-                found[tags[tag]].append(TaggedRun(run_id, _relocated(tags, self.output)))
+            by_run = read_tags(file, tag, values)
+        for run_id, run in by_run.items():
+            if _is_current(run.tags) and (run.status == RunStatus.FINISHED or not finished):
+                found[run.tags[tag]].append(TaggedRun(run_id, _relocated(run.tags, self.output)))
         return found
 
     def of_training(self, identity: str) -> list[PastRun]:

@@ -5,13 +5,14 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcos.config.parse import flatten
 from fcos.published.records import PublishedPoint
+from fcos.storage.sqlite_store.stored_runs import read_tags
 from fcos.storage.store_conventions import (
     MAX_TAG_CHARS,
     RunStatus,
@@ -105,22 +106,32 @@ class Store:
         One whose seed cannot be read, as the tag was edited, is left out with a warning.
         """
         runs: dict[RunKey, list[StoredRun]] = {}
+        for run in self._runs_of(sweep_key):
+            seed = seed_of(run.tags)
+            if Tag.SUPERSEDED in run.tags:
+                continue
+            if Tag.SEED in run.tags and seed is None:
+                _warn_of_seed(run.run_id, run.tags[Tag.SEED])
+                continue
+            runs.setdefault((run.tags.get(Tag.ARM), seed), []).append(run)
+        return runs
+
+    def _runs_of(self, sweep_key: str) -> Iterator[StoredRun]:
+        """Iterate over all runs of a sweep, newest first."""
+        if (file := sqlite_file(self.uri)) is not None:
+            for run_id, each in read_tags(file, Tag.SWEEP_KEY, [sweep_key]).items():
+                if each.experiment_id == self.experiment_id:
+                    yield StoredRun(run_id, each.status, each.tags)
+            return
         token = None
         while True:
             page = self.client.search_runs(
                 [self.experiment_id], f"tags.`{Tag.SWEEP_KEY}` = '{sweep_key}'", page_token=token
             )
-            for run in page:
-                tags, seed = run.data.tags, seed_of(run.data.tags)
-                if Tag.SUPERSEDED in tags:
-                    continue
-                if Tag.SEED in tags and seed is None:
-                    _warn_of_seed(run.info.run_id, tags[Tag.SEED])
-                    continue
-                runs.setdefault((tags.get(Tag.ARM), seed), []).append(StoredRun(run.info.run_id, run.info.status, tags))
+            yield from (StoredRun(run.info.run_id, run.info.status, run.data.tags) for run in page)
             token = page.token
             if not token:
-                return runs
+                return
 
     def supersede(self, run: StoredRun, run_id: str) -> None:
         """Mark a run as replaced by another, so that its metrics are no longer read."""

@@ -14,15 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fcos.storage.store_conventions import RunStatus
-
 LOCKED_SECONDS = 5.0
 # Variables of a statement; some versions of SQLite take 999.
 CHUNK = 500
 ACTIVE = "runs.lifecycle_stage = 'active' AND experiments.lifecycle_stage = 'active'"
 NEWEST_FIRST = "ORDER BY runs.start_time DESC, runs.run_uuid"
 HAVING_TAG = (
-    "SELECT runs.run_uuid, tags.value, runs.status "
+    "SELECT runs.run_uuid, tags.value, runs.status, runs.experiment_id "
     "FROM tags JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id) "
     f"WHERE tags.key = ? AND {ACTIVE} {NEWEST_FIRST}"
 )
@@ -49,6 +47,15 @@ class StoredRun:
 
 
 @dataclass(frozen=True)
+class RunTags:
+    """What is read of a run where its tags alone are needed."""
+
+    status: str
+    experiment_id: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StoredPoint:
     """One logged value of a metric; milliseconds since 1970."""
 
@@ -58,18 +65,18 @@ class StoredPoint:
     value: float
 
 
-def read_tags(file: Path, tag: str, values: Collection[str], *, finished: bool) -> dict[str, dict[str, str]]:
-    """Return the tags of the runs that have one of the values in a tag, by run id; of finished runs alone, or all."""
+def read_tags(file: Path, tag: str, values: Collection[str]) -> dict[str, RunTags]:
+    """Return the runs that have one of the values in a tag with all of their tags, by run id."""
     wanted = frozenset(values)
     with _reading(file) as connection:
-        tags: dict[str, dict[str, str]] = {
-            run_id: {}
-            for run_id, value, status in connection.execute(HAVING_TAG, (tag,))
-            if value in wanted and (status == RunStatus.FINISHED or not finished)
+        runs = {
+            run_id: RunTags(status, str(experiment_id))
+            for run_id, value, status, experiment_id in connection.execute(HAVING_TAG, (tag,))
+            if value in wanted
         }
-        for run_id, key, value in _rows_of(connection, "SELECT run_uuid, key, value FROM tags", tags):
-            tags[run_id][key] = value
-    return tags
+        for run_id, key, value in _rows_of(connection, "SELECT run_uuid, key, value FROM tags", runs):
+            runs[run_id].tags[key] = value
+    return runs
 
 
 def read_runs(file: Path, experiment_ids: Collection[str], tags: Mapping[str, str]) -> list[StoredRun]:

@@ -10,7 +10,8 @@ import pytest
 from fcos.config.parse import flatten
 from fcos.storage.store_conventions import param_text
 from orchestration.experiment.trials import Trial
-from orchestration.planning.explain import differences, explain
+from orchestration.planning import explain as explain_module
+from orchestration.planning.explain import FinishedRuns, differences, explain
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, ReuseSource
 from orchestration.tracking.history import PastRun
@@ -108,3 +109,23 @@ def test_every_state_has_its_words(tmp_path: Path) -> None:
     assert "none: reused from run 12345678 of before\n    from_regression: evaluated with other settings" in text
     assert f"({unusable.short}): new\n    finished before, but not to be reused: run x of y: it is gone" in text
     assert "no other finished training in the store" in text
+
+
+def test_the_nearest_is_that_of_all_differences_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path, *EXPERIMENT)
+    words = (["schedule.steps=900"], ["data.flip=0"], ["schedule.steps=900", "data.flip=0"], ["seeds.order=3"], [])
+    others = [plan_of(tmp_path, *EXPERIMENT, *each) for each in words]
+    runs = [
+        finished(other, trial, f"run{number}{trial.seed}", **tags)
+        for number, other in enumerate(others)
+        for trial in other.trials
+        for tags in ({"fcos.code": "0" * 64}, {"fcos.data_digest": "other"}, {"fcos.versions": "{}"}, {})
+    ]
+    nearest = FinishedRuns(runs, plan.provenance)
+    for trial in plan.trials:
+        listed = [(differences(trial, plan.provenance, run), run) for run in runs]
+        lines, run = min(((lines, run) for lines, run in listed if lines), key=lambda entry: len(entry[0]))
+        assert nearest.nearest(trial) == (run, lines)
+    described: list[int] = []
+    monkeypatch.setattr(explain_module, "_recorded", lambda run: described.append(1))
+    assert all(nearest.nearest(trial) for trial in plan.trials) and described == [], "each run is read once"

@@ -6,12 +6,25 @@ from pathlib import Path
 
 import pytest
 
+from fcos.config.parse import with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
+from orchestration.experiment.plan_additions import ADDITIONS
+from orchestration.experiment.trials import plan_trials
+from orchestration.planning import plan as planning
 from orchestration.planning.make_plan import make_plan, make_single_plan
-from orchestration.planning.plan import Plan, read_plan, settle_plan
+from orchestration.planning.plan import (
+    PLAN,
+    Plan,
+    StoredPlan,
+    complete_plan,
+    read_plan,
+    settle_plan,
+    update_plan,
+)
+from orchestration.search.points import SampledPoint
 from orchestration.trial.files import write_summary
 from tests.helpers.experiments.composed import composed, composed_into, plan_of
 from tests.helpers.experiments.summaries import summary_of
@@ -146,3 +159,30 @@ def test_looks_are_stored_with_the_plan_and_stay(tmp_path: Path) -> None:
     settle_plan(plan_ablation(tmp_path))
     stored = read_plan(plan_ablation(tmp_path).folder)
     assert stored is not None and stored.looks == [2, 3]
+
+
+def test_a_search_is_found_again_from_its_plan_and_what_was_added_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "is_whole_plan_due", lambda count: count == 3)
+    words = ("+experiment=search_fcos", "search=tpe", "experiment.search.trials=6")
+    plan = plan_of(tmp_path, *words)
+    settle_plan(plan)
+    assert plan.search is not None
+    for number in range(6):
+        rate = 0.01 + 0.001 * number
+        keys = {"schedule.lr_per_16_images": rate}
+        config = with_keys(plan.search.base, keys)
+        name = f"t{number:03d}"
+        (trial,) = plan_trials({name: config}, (0,), plan.provenance, {name: "d"})
+        plan.search.drawn[name] = SampledPoint(point=keys, keys=keys)
+        plan.grow(name, config, trial)
+        update_plan(plan)
+        stored = read_plan(plan.folder)
+        assert stored == StoredPlan.of(plan, key="" if stored is None else stored.key)
+    assert len(json.loads((plan.folder / PLAN).read_text())["trials"]) == 3
+    again = plan_of(tmp_path, *words)
+    assert [trial.identity for trial in again.trials] == [trial.identity for trial in plan.trials]
+    complete_plan(plan.folder)
+    assert len(json.loads((plan.folder / PLAN).read_text())["trials"]) == 6
+    assert not (plan.folder / ADDITIONS).exists()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fcos.errors import ConfigError
+from orchestration.driver.searchers import race_searcher
 from orchestration.driver.searchers.race_searcher import PointSampler, RaceSearcher
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
@@ -185,3 +186,48 @@ def test_a_small_space_is_drawn_once_and_then_raced_to_its_end(tmp_path: Path, s
             tmp_path / "b", "search=grid", *SMALL_SPACE, several, "search.confirm_seeds=0", "experiment.search.trials=5"
         )
     assert command.searcher.exhausted == "every point has been drawn before"
+
+
+def test_each_result_is_read_once_and_nothing_is_decided_while_nothing_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = Command(tmp_path, "search=random")
+    read: list[str] = []
+    decided: list[int] = []
+    summary_of_trial, decide = Plan.summary_of, SearchRace.decide
+
+    def count_read(plan: Plan, trial: Trial) -> Any:
+        summary = summary_of_trial(plan, trial)
+        read.extend([] if summary is None else [trial.label])
+        return summary
+
+    monkeypatch.setattr(Plan, "summary_of", count_read)
+    monkeypatch.setattr(SearchRace, "decide", lambda *args, **named: decided.append(1) or decide(*args, **named))
+    running = []
+    while (suggested := command.suggest()) is not None:
+        running.append(suggested)
+    decided.clear()
+    assert [command.suggest() for _ in range(5)] == [None] * 5 and decided == []
+    for name, trial in running:
+        finish(command.plan, trial)
+        command.searcher.on_trial_complete(name)
+    read.clear()
+    command.suggest()
+    assert sorted(read) == sorted(2 * [trial.label for _, trial in running]), "its value is read with it"
+    read.clear()
+    command.suggest()
+    assert read == []
+
+
+def test_points_that_do_not_depend_on_results_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    planned = race_searcher.planned_points
+
+    def counted(*arguments: Any) -> Any:
+        for point in planned(*arguments):
+            drawn.append(point)
+            yield point
+
+    monkeypatch.setattr(race_searcher, "planned_points", counted)
+    Command(tmp_path, "search=random", "experiment.search.trials=60").train(36)
+    assert len(drawn) == 36, "those that were drawn before are not gone through again for each"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,22 @@ def test_a_probe_is_a_valid_short_training_and_shared_by_like_ones() -> None:
     assert (config.schedule.steps, config.schedule.batch_size, config.data.limit_val) == (PROBE_STEPS, 4, 1)
     assert speed_key(long) == speed_key(trial())
     assert speed_key(long) != speed_key(trial("model.fpn.channels=16"))
+
+
+def test_runs_are_gone_through_once_for_trainings_with_the_same_keys() -> None:
+    mine, other = trial(), trial("model.loss.regression=iou")
+
+    class Params(dict[str, str]):
+        reads = 0
+
+        def get(self, key: str, default: Any = None) -> Any:
+            Params.reads += 1
+            return super().get(key, default)
+
+    runs = [replace(each, params=Params(each.params)) for each in (run(mine, 10.0), run(other, 30.0))]
+    past = PastPaces(runs, "box", "1 x 1")
+    expected = [pace_of(each, [run(mine, 10.0), run(other, 30.0)]) for each in (mine, other)]
+    assert [past.of(each) for each in (mine, other)] == expected
+    reads = Params.reads
+    assert [past.of(each) for each in (mine, other) * 10] == expected * 10
+    assert Params.reads == reads > 0
