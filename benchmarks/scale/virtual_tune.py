@@ -25,7 +25,7 @@ RETRY_SECONDS: Final = 60.0
 PERIOD: Final = 900.0
 # What a search algorithm of Tune returns when it has no more trainings.
 FINISHED: Final = "FINISHED"
-# Parts of what is simulated that are no work of the driver, or work that real time asks for.
+# Parts of what is simulated that are no work of the driver, or work that real time brings.
 TRAININGS: Final = "trainings"
 PERIODIC: Final = "periodic"
 

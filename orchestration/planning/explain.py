@@ -209,12 +209,12 @@ def _without_null_seeds(settings: Mapping[str, str]) -> dict[str, str]:
 
 def _changed(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     # What is no key of the configuration comes last.
-    keys = sorted(dict.fromkeys([*ours, *theirs]), key=_place)
+    keys = sorted(dict.fromkeys([*ours, *theirs]), key=_slot)
     pairs = {key: (theirs.get(key, ABSENT), ours.get(key, ABSENT)) for key in keys}
     return [f"{key}: {before} -> {now}" for key, (before, now) in pairs.items() if before != now]
 
 
-def _place(key: str) -> int:
+def _slot(key: str) -> int:
     return 1 if key == CODE else 2 if key.startswith(VERSION) else 3 if key == DATA else 0
 
 

@@ -63,14 +63,14 @@ def open_written(task: Task) -> Objects:
 
 
 def following_object(task: Task) -> str | None:
-    """Return the object that the attempt after this one creates; None where attempts are told apart by files."""
+    """Return the object that the attempt after this one creates; None where files keep attempts apart."""
     return None if task.attempt is None or task.attempt.is_in_folder else task.attempt.following
 
 
 def open_checked(bucket: BucketTask, following: str | None) -> Objects:
     """Return the objects of a training, which change as long as no other command has taken over, and no attempt.
 
-    following: the object that the next attempt creates, None where attempts are told apart by files. Raises
+    following: the object that the next attempt creates, None where files keep attempts apart. Raises
     BucketUnreachable without the package.
     """
     sweep, run = open_folders(bucket)

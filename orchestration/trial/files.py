@@ -109,7 +109,7 @@ def read_summary(folder: Path, identity: str, arms: Iterable[str], *, or_pruned:
 def _read_inside(folder: Path, *version: int) -> FinishedRun | None:
     """Return the result in a folder, None where it names what lies outside; read once for each version of its file.
 
-    A command asks for that of each training some ten times. Raises OSError or ValueError.
+    A command needs that of each training some ten times. Raises OSError or ValueError.
     """
     finished = read_finished_run(folder)
     return finished if _stays_inside(folder, finished.summary) else None

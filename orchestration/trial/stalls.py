@@ -93,7 +93,7 @@ class Guard:
     """What the process beside a training is given.
 
     bucket: None where it is one of several machines of the training, whose records are uploaded from another one;
-    following: the object that the next attempt creates, None where attempts are told apart by files.
+    following: the object that the next attempt creates, None where files keep attempts apart.
     """
 
     folder: str

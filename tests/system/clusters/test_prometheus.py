@@ -85,8 +85,8 @@ def answer(address: str, query: str) -> list[Any]:
 
 @pytest.mark.slow(minutes=2)
 def test_every_panel_of_the_dashboard_shows_a_sweep_that_trains(nodes: Cluster, address: str, tmp_path: Path) -> None:
-    asked, found = queries(), dict[str, list[Any]]()
-    assert len(asked) >= len(METRICS)
+    expected, found = queries(), dict[str, list[Any]]()
+    assert len(expected) >= len(METRICS)
     command = [*("python", str(SWEEP)), *WORDS, f"cluster.address={nodes.address}"]
     with (tmp_path / "sweep.log").open("w") as log:
         process = subprocess.Popen(
@@ -96,14 +96,14 @@ def test_every_panel_of_the_dashboard_shows_a_sweep_that_trains(nodes: Cluster, 
     def all_answered() -> bool:
         # No more often than Prometheus scrapes.
         time.sleep(1)
-        found.update({query: answer(address, query) for query in asked if not found.get(query)})
+        found.update({query: answer(address, query) for query in expected if not found.get(query)})
         return all(found.values())
 
     try:
         wait_for(all_answered, process)
     finally:
         end_group(process)
-    missing = [query for query in asked if not found.get(query)]
+    missing = [query for query in expected if not found.get(query)]
     assert missing == [], (tmp_path / "sweep.log").read_text()
     states = answer(address, 'ray_fcos_trainings{state="running"}')
     assert [each["metric"]["sweep"] for each in states] == ["ablation_centerness"]

@@ -28,7 +28,7 @@ def test_each_objective_goes_to_its_better_end(tmp_path: Path) -> None:
     assert "the maximum of val/AP and the minimum of val/cost/parameters" in search_text(plan)
 
 
-def test_points_of_a_grid_are_not_said_to_follow_from_results(tmp_path: Path) -> None:
+def test_points_of_a_grid_do_not_follow_from_results_in_the_plan(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "+experiment=search_size", "search=grid")
     text, drawn = search_text(plan), "drawn from what earlier trainings gave"
     assert drawn not in text and "each is trained with 3 seeds" in text
