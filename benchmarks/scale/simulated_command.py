@@ -4,6 +4,7 @@ Nodes of a cluster stand in for Ray and virtual_tune.py for Tune, calls in virtu
 something every few seconds, and where nothing is to be stored a delivery that drops what it is given.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -47,8 +48,10 @@ def run_sweep(request: Request) -> tuple[int, Simulation]:
     from orchestration import sweep
     from orchestration.cli.event_stream import SILENT
 
+    folder = Path(request.result).with_suffix(".bank")
+    shutil.rmtree(folder, ignore_errors=True)
     # Made by the first training: a command that only shows a plan has none.
-    bank = cache(partial(make_bank, Path(request.result).with_suffix(".bank")))
+    bank = cache(partial(make_bank, folder))
     simulation = Simulation(bank, FailureRates() if request.fails else NO_FAILURES)
     with simulated(simulation, request):
         return sweep.main(request.words, SILENT), simulation

@@ -23,5 +23,5 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType
     yield import_it
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and Path(file).parent == BENCHMARKS:
+        if file is not None and Path(file).is_relative_to(BENCHMARKS):
             del sys.modules[name]

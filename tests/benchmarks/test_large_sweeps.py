@@ -1,4 +1,4 @@
-"""The simulation of large sweeps: its own parts, and small sweeps through the real planner and driver."""
+"""The benchmark of large sweeps: simulated trainings end as real ones do, and what is measured is put into tables."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -14,53 +15,57 @@ from typing import Any
 
 import pytest
 
+from fcos.evaluation.coco import result_metrics
+from fcos.evaluation.saved.saved_evaluation import read_evaluation
+from fcos.storage.store_conventions import Tag
 from fcos.storage.summary_file import read_finished_run
+from orchestration.leases.lease import Outcome, read_state
+from orchestration.leases.objects import FolderObjects
+from orchestration.tracking.datasets import DatasetProfile, RunDataset, log_datasets
+from orchestration.tracking.store import open_store
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "scale.py"
+Load = Callable[[str], ModuleType]
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "large_sweeps.py"
 # Of every kind some, in twenty trainings.
 RATES = {"lost": 0.2, "preempted": 0.1, "error": 0.1, "memory": 0.1, "diverged": 0.1}
 
 
-def test_powers_of_growth(load) -> None:
-    module = load("scale_table")
-    assert module.exponents({100: 3.0, 1000: 30.0, 10_000: 3000.0}) == pytest.approx([1.0, 2.0])
-    assert module.exponents({100: 3.0}) == []
-    each = module.Row("a training", "sweep", lambda record: 0.0, each=True)
-    whole = module.Row("all", "sweep", lambda record: 0.0)
-    steady, rising = {100: 5.0, 1000: 5.0}, {100: 5.0, 1000: 50.0}
-    assert not module.is_steep(each, steady) and module.is_steep(each, rising)
-    assert not module.is_steep(whole, rising) and module.is_steep(whole, {100: 5.0, 1000: 500.0})
-
-
 def record_of(module: ModuleType, count: int, plan: float, *, ended: tuple[str, ...] = ()) -> Any:
     """Return a record whose plan took some seconds, and in which nothing else was measured."""
-    return module.Record("arms", count, {"plan": module.Measurement(cpu=plan)}, {}, list(ended))
+    measured = {} if ended else {"plan": module.Measurement(cpu=plan)}
+    return module.Record("arms", count, measured, {}, list(ended))
 
 
-def test_a_table_marks_what_grows_too_fast_misses_its_goal_or_took_too_long(load) -> None:
-    module = load("scale_table")
+def test_a_table_marks_what_grows_too_fast_misses_its_goal_or_took_too_long(load: Load) -> None:
+    module = load("scale.tables")
+
+    def last_row(*records: Any) -> str:
+        return str(module.make_table(module.ARMS, records).splitlines()[2:][0])
+
     linear = [record_of(module, 1000, 2.0), record_of(module, 10_000, 20.0)]
-    (row,) = module.make_table(module.ARMS, linear).splitlines()[2:]
-    assert row.endswith("| 2 | 20 | 1.00 | 30 with 10,000 |")
+    assert last_row(*linear).endswith("| 2 | 20 | 1.00 | 30 |")
     steep = [record_of(module, 1000, 2.0), record_of(module, 10_000, 200.0)]
-    (row,) = module.make_table(module.ARMS, steep).splitlines()[2:]
-    assert row.endswith("| 2 | 200 | **2.00** | **30 with 10,000: missed** |")
-    ended = module.Record("arms", 10_000, {}, {}, ["plan"])
-    (row,) = module.make_table(module.ARMS, [linear[0], ended]).splitlines()[2:]
-    assert "| 2 | over the limit |" in row
+    assert last_row(*steep).endswith("| 2 | 200 | **2.00** | **30: missed** |")
+    assert "| 2 | over the limit |" in last_row(linear[0], record_of(module, 10_000, 0.0, ended=("plan",)))
     assert [module.Record.from_json(each.to_json()) for each in steep] == steep
 
 
-def test_what_would_take_longer_than_the_limit_is_not_tried(load) -> None:
-    module, table = load("scale"), load("scale_table")
-    measured = {"plan": table.Measurement(wall=2.0), "report": table.Measurement(wall=9.0)}
-    before = table.Record("arms", 100, measured, {}, ["reuse"])
+def test_a_value_of_each_training_is_steep_where_it_grows_at_all(load: Load) -> None:
+    module = load("scale.tables")
+    row = module.Row("", "sweep", lambda record: 0.0, each=True)
+    assert not row.is_steep({100: 5.0, 1000: 5.0}) and row.is_steep({100: 5.0, 1000: 50.0})
+
+
+def test_what_would_take_longer_than_the_limit_is_not_tried(load: Load) -> None:
+    module, tables = load("large_sweeps"), load("scale.tables")
+    measured = {"plan": tables.Measurement(wall=2.0), "report": tables.Measurement(wall=9.0)}
+    before = tables.Record("arms", 100, measured, {}, ["status"])
     assert module.find_too_long(None, 100, 60.0) == set()
-    assert module.find_too_long(before, 1000, 60.0) == {"reuse", "report"}
+    assert module.find_too_long(before, 1000, 60.0) == {"status", "report"}
 
 
-def test_attempts_fail_at_the_given_rates(load) -> None:
-    module = load("scale_trainings")
+def test_attempts_fail_at_the_given_rates(load: Load) -> None:
+    module = load("scale.simulated_training")
     generator, rates = Random(0), module.FailureRates(**RATES)
     drawn = Counter(rates.draw(generator) for _ in range(4000))
     # Five standard errors of the share.
@@ -69,11 +74,8 @@ def test_attempts_fail_at_the_given_rates(load) -> None:
     assert {module.NO_FAILURES.draw(generator) for _ in range(200)} == {"finished"}
 
 
-def test_results_differ_by_group_and_are_those_of_their_saved_detections(load, tmp_path: Path) -> None:
-    from fcos.evaluation.coco import result_metrics
-    from fcos.evaluation.saved.saved_evaluation import read_evaluation
-
-    module = load("scale_results")
+def test_results_differ_by_group_and_are_those_of_their_saved_detections(load: Load, tmp_path: Path) -> None:
+    module = load("scale.made_results")
     bank = module.make_bank(tmp_path)
     values = [result.metrics["val/AP"] for result in bank.results]
     assert values == sorted(values) and values[0] < values[-1]
@@ -86,8 +88,8 @@ def test_results_differ_by_group_and_are_those_of_their_saved_detections(load, t
     assert len(groups) == 1, "a configuration has a level of its own, of which seeds are chance"
 
 
-def test_files_are_counted_by_kind_and_links_once(load, tmp_path: Path) -> None:
-    module = load("scale_disk")
+def test_files_are_counted_by_kind_and_links_once(load: Load, tmp_path: Path) -> None:
+    module = load("scale.disk")
     training = tmp_path / "name" / "trials" / "ab12"
     for path, size in (
         (training / "checkpoints" / "step_00000002" / "model.safetensors", 100),
@@ -100,13 +102,10 @@ def test_files_are_counted_by_kind_and_links_once(load, tmp_path: Path) -> None:
         path.write_bytes(b"x" * size)
     os.link(training / "points.jsonl", training / "linked.jsonl")
     (training / "dangling").symlink_to(tmp_path / "nothing")
-    assert module.count_bytes(tmp_path) == {
-        "checkpoints": 100,
-        "points, summary, log and notes of trainings": 10,
-        "artifacts in the store": 7,
-        "SQLite file of the store": 5,
-        "locks, notes, spent.json": 3,
-    }
+    counted = module.count_bytes(tmp_path)
+    assert sorted(counted.values()) == [3, 5, 7, 10, 100] and counted["checkpoints"] == 100
+    table = module.make_disk_table({"as it comes": counted, "other": Counter({"checkpoints": 1_000_000})}, 2)
+    assert "| checkpoints | 0.00 | 1.00 |" in table and table.endswith("| all | 0.0 | 1.0 |\n")
 
 
 TABLES = {
@@ -134,21 +133,18 @@ def rows_of(file: Path, run_id: str) -> dict[str, list[tuple[object, ...]]]:
 
 
 @pytest.mark.ray
-def test_the_bulk_store_writes_the_rows_of_mlflow(load, tmp_path: Path) -> None:
-    from orchestration.tracking.datasets import DatasetProfile, RunDataset, log_datasets
-    from orchestration.tracking.store import open_store
-
+def test_the_direct_store_writes_the_rows_of_mlflow(load: Load, tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     plain = open_store(f"sqlite:///{file}", "lab", tmp_path / "mlartifacts")
-    bulk = load("scale_store").BulkStore.of(plain)
+    direct = load("scale.direct_store").DirectStore.of(plain)
     profile = DatasetProfile(24, 70, 1, ("disc",))
     datasets = [RunDataset("drawn", "d" * 64, "training", "code", {"tags": {}}, profile)]
     written = tmp_path / "points.txt"
     written.write_text("a file")
     runs = []
-    for store in (plain, bulk, bulk):
-        runs.append(run_id := store.create("a0001 seed 0", {"fcos.arm": "a0001"}))
-        store.set_tags(run_id, {"fcos.arm": "a0002", "fcos.notes": ""})
+    for store in (plain, direct, direct):
+        runs.append(run_id := store.create("a0001 seed 0", {Tag.ARM: "a0001"}))
+        store.set_tags(run_id, {Tag.ARM: "a0002", Tag.NOTES: ""})
         store.log_params(run_id, {"model": {"norm": "gn", "levels": [3, 4]}, "seed": 0})
         store.log_points(
             run_id, {("val/AP", 2): (0.25, 1000), ("val/AP", 4): (0.5, 2000), ("train/loss", 4): (1.5, 2000)}
@@ -160,6 +156,8 @@ def test_the_bulk_store_writes_the_rows_of_mlflow(load, tmp_path: Path) -> None:
             log_datasets(store.client, store.uri, run_id, datasets)
         else:
             store.log_inputs(run_id, datasets)
+            # A later command begins the same run.
+            store.log_inputs(run_id, datasets)
         store.close(run_id, "FINISHED")
     expected = rows_of(file, runs[0])
     assert min(map(len, expected.values())) > 0 and len(expected["latest_metrics"]) == 2
@@ -169,16 +167,15 @@ def test_the_bulk_store_writes_the_rows_of_mlflow(load, tmp_path: Path) -> None:
         for folder in (tmp_path / "mlartifacts" / run_id / "artifacts" for run_id in runs)
     ]
     assert artifacts[0] == artifacts[1] == artifacts[2] and len(artifacts[0]) == 2
-    bulk.connection.close()
+    direct.connection.close()
 
 
-def run_simulated(load, workspace: Any, *, slots: int) -> tuple[int, Any]:
-    """Run the command of a sweep in this process without a store; return its exit code and what it took."""
-    module = load("scale_process")
-    result = workspace.folder / "measured.json"
-    request = module.Request("sweep", workspace.words(), str(result), slots=slots, stores=False)
-    measurement = module.Measurement()
-    return module.run_sweep(request, measurement), measurement
+def run_simulated(load: Load, workspace: Any, *, slots: int) -> tuple[int, Any]:
+    """Run the command of a sweep in this process without a store; return its exit code and the simulation."""
+    module = load("scale.simulated_command")
+    request = module.Request("sweep", workspace.words(), str(workspace.folder / "x.json"), slots=slots, stores=False)
+    code, simulation = module.run_sweep(request)
+    return code, simulation
 
 
 @pytest.fixture
@@ -190,62 +187,80 @@ def _own_log(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.ray
 @pytest.mark.usefixtures("_own_log")
 def test_a_simulated_sweep_ends_as_a_real_one_and_goes_on(
-    load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainings, commands = load("scale_trainings"), load("scale_commands")
-    rates = trainings.FailureRates(**RATES)
-    monkeypatch.setattr(trainings, "FailureRates", lambda: rates)
-    workspace = commands.Workspace(tmp_path / "arms_20", "arms", 20)
+    command, training = load("scale.simulated_command"), load("scale.simulated_training")
+    rates = training.FailureRates(**RATES)
+    monkeypatch.setattr(command, "FailureRates", lambda: rates)
+    workspace = load("scale.sweeps").Workspace(tmp_path / "arms_20", "arms", 20)
     workspace.write_experiment()
     code, first = run_simulated(load, workspace, slots=10)
     counts = first.counts
-    finished = sorted((workspace.output / commands.NAME / "trials").glob("*/summary.json"))
-    assert counts["finished"] == len(finished) and 0 < len(finished) < 20 and code == 1
-    assert counts["running at once"] == 10 and counts["suggestions"] == 20
+    folders = [path.parent for path in sorted((workspace.output / "scale" / "trials").glob("*/summary.json"))]
+    assert counts["finished"] == len(folders) and 0 < len(folders) < 20 and code == 1
+    assert counts["at once"] == 10 and first.periodic == []
     ended = counts["lost"] + counts["preempted"] + counts["error"] + counts["memory"]
     assert 0 < counts["attempts again"] <= ended and counts["diverged"] > 0
-    for path in finished:
-        summary = read_finished_run(path.parent).summary
-        assert all((path.parent / name).is_file() for name in summary.all_files()) and summary.step == 400
-    monkeypatch.setattr(trainings, "FailureRates", lambda: trainings.NO_FAILURES)
+    for folder in folders:
+        summary = read_finished_run(folder).summary
+        assert all((folder / name).is_file() for name in summary.all_files()) and summary.step == 400
+    monkeypatch.setattr(command, "FailureRates", lambda: training.NO_FAILURES)
     code, second = run_simulated(load, workspace, slots=10)
-    assert (code, second.counts["finished"]) == (0, 20 - len(finished)), "what was finished is not trained again"
+    assert (code, second.counts["finished"]) == (0, 20 - len(folders)), "what was finished is not trained again"
     code, third = run_simulated(load, workspace, slots=10)
     assert code == 0 and "events" not in third.counts
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_own_log")
+def test_leases_are_given_back_and_those_of_a_dead_command_are_taken_over(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = load("scale.simulated_command")
+    monkeypatch.setattr(command, "LEASED_BY_DEAD", 5)
+    monkeypatch.setattr(command, "FailureRates", lambda: load("scale.simulated_training").NO_FAILURES)
+    workspace = load("scale.sweeps").Workspace(tmp_path / "arms_10", "arms", 10)
+    workspace.write_experiment()
+    code, simulation = run_simulated(load, workspace, slots=10)
+    assert (code, simulation.counts["finished"]) == (0, 10)
+    objects = FolderObjects(workspace.output / ".leases")
+    identities = [name for name in objects.names("") if name != "holders"]
+    states = [read_state(objects, identity) for identity in identities]
+    assert len(states) == 10 and sorted(state.generation for state in states) == [1] * 8 + [2] * 2
+    assert {state.end.outcome for state in states if state.end is not None} == {Outcome.FINISHED}
+    assert all(simulation.counts[label] > 5 for label in simulation.counts if "every" in label)
 
 
 @pytest.mark.slow(minutes=1)
 @pytest.mark.ray
 @pytest.mark.usefixtures("_own_log")
 @pytest.mark.parametrize("scenario", ["rounds", "search", "race"])
-def test_searchers_are_driven_to_their_end(load, tmp_path: Path, scenario: str) -> None:
-    commands = load("scale_commands")
-    workspace = commands.Workspace(tmp_path / scenario, scenario, 24)
+def test_searchers_are_driven_to_their_end(load: Load, tmp_path: Path, scenario: str) -> None:
+    workspace = load("scale.sweeps").Workspace(tmp_path / scenario, scenario, 24)
     workspace.write_experiment()
-    code, measurement = run_simulated(load, workspace, slots=10)
+    code, simulation = run_simulated(load, workspace, slots=10)
     assert code in (0, 1)
-    finished = len(list((workspace.output / commands.NAME / "trials").glob("*/summary.json")))
-    counts = measurement.counts
-    assert finished == counts["finished"] + counts.get("stopped early", 0)
+    finished = len(list((workspace.output / "scale" / "trials").glob("*/summary.json")))
+    counts = simulation.counts
+    assert finished == counts["finished"] + counts["stopped early"]
     # Two arms may be decided before each has all of its seeds.
-    assert finished >= (10 if scenario == "rounds" else 20) and measurement.parts["searcher"] > 0
-    assert (counts.get("stopped early", 0) > 0) == (scenario == "search")
+    assert finished >= (10 if scenario == "rounds" else 20) and simulation.seconds["searcher"] > 0
+    assert (counts["stopped early"] > 0) == (scenario == "search")
 
 
 @pytest.mark.slow(minutes=3)
 @pytest.mark.ray
-def test_every_command_of_a_simulated_sweep_is_measured(load, tmp_path: Path) -> None:
-    commands, table = load("scale_commands"), load("scale_table")
-    workspace = commands.Workspace(tmp_path / "arms_10", "arms", 10)
+def test_every_command_of_a_simulated_sweep_is_measured(load: Load, tmp_path: Path) -> None:
+    sweeps, tables = load("scale.sweeps"), load("scale.tables")
+    workspace = sweeps.Workspace(tmp_path / "arms_10", "arms", 10)
     words = ["--sizes", "10", "--scenarios", "arms", "--results", str(tmp_path), "--keep"]
     done = subprocess.run([sys.executable, str(BENCHMARK), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    record = table.Record.from_json((tmp_path / "arms_10.record.json").read_text())
+    record = tables.Record.from_json((tmp_path / "arms_10.record.json").read_text())
     assert record.ended == [] and set(record.measured) == {command.name for command in workspace.commands()}
     assert all(measurement.cpu > 0 for measurement in record.measured.values())
     assert min(record.bytes.values()) > 0
     assert (workspace.folder / "report" / "report.html").is_file()
-    text = table.make_text([record], None, 1000)
-    assert text.count("\n| ") >= len(table.ARMS)
-    table.draw([record], tmp_path / "scale.png")
-    assert (tmp_path / "scale.png").stat().st_size > 10_000
+    assert tables.make_text([record]).count("\n| ") >= len(tables.ARMS)
+    load("scale.figure").draw([record], tmp_path / "figure.svg")
+    assert "linear" in (tmp_path / "figure.svg").read_text()

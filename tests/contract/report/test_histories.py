@@ -58,11 +58,19 @@ def test_no_point_is_missing_whatever_fits_in_one_response(
 ) -> None:
     monkeypatch.setattr(analysis.reader.metric_history, "MAX_RUNS", max_runs)
     monkeypatch.setattr(analysis.reader.metric_history, "MAX_POINTS", max_points)
+    # As of a database that is no file.
+    monkeypatch.setattr(analysis.reader.metric_history, "find_sqlite_file", lambda _: None)
     client = MlflowClient(store)
     for key in ("a", "b", "none"):
         points_read = read_together(client, run_ids, key)
         assert len(points_read) == len(set(points_read))
         assert set(points_read) == read_one_by_one(client, run_ids, key)
+
+
+def test_an_sqlite_file_has_the_same_points(store: str, run_ids: list[str]) -> None:
+    client = MlflowClient(store)
+    for key in ("a", "b", "none"):
+        assert set(read_together(client, run_ids, key)) == read_one_by_one(client, run_ids, key)
 
 
 @pytest.fixture

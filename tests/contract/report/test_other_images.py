@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from analysis.reader import sweep_evaluations
 from analysis.reader.evaluation import read_evaluation
 from analysis.reader.runs import read_sweep
 from analysis.reader.sweep_evaluations import open_evaluations
 from analysis.report import write_report
+from analysis.sections import shown_arms
 from analysis.sections.document import build_document
 from analysis.sections.resampling import Resampling
 from fcos.evaluation.coco import coco_metrics
@@ -200,3 +202,24 @@ def test_a_number_of_resamples_that_is_none_is_refused(
         run_report(f"--resamples={value}")
     assert stopped.value.code == 2
     assert f"{value!r} is neither 0 nor a number from 100 to 10000" in capsys.readouterr().err
+
+
+def test_of_arms_that_are_not_shown_no_evaluation_is_read(
+    stored: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shown_arms, "MOST_ARMS", 1)
+    read: list[str] = []
+    read_file = sweep_evaluations.read_evaluation_file
+    monkeypatch.setattr(
+        sweep_evaluations,
+        "read_evaluation_file",
+        lambda uri, run_id, name: read.append(run_id) or read_file(uri, run_id, name),
+    )
+    document, folder = write_report(NAME, stored.uri, tmp_path / "report", resamples=100)
+    assert document.content.shown_arms == ("none",) and document.content.other_images is None
+    runs = {trial.run_id for trial in document.sweep.current if trial.arm == "none"}
+    assert set(read) == runs and len(read) == len(runs)
+    (note,) = [note for note in document.notes if "of them: none and those with the largest" in note]
+    assert note.split(";")[0] in (folder / "report.md").read_text()
+    assert set(document.content.values["arm"]) == {"none", "branch"} == {item.arm for item in document.provenance}
+    assert "branch" not in (folder / "explorer.html").read_text()
