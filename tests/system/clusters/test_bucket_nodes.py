@@ -151,7 +151,8 @@ def test_a_budget_stops_trainings_there(
     near, _ = hosts
     hold.at(LOG)
     nodes = far()
-    process = near.start(*SWEEP, *joined(nodes), "budget.wall_hours=0.0005")
+    # Within these 36 s the training begins, and is held.
+    process = near.start(*SWEEP, *joined(nodes), "budget.wall_hours=0.01")
     wait_for(hold.held, process)
     wait_until(lambda: (near.mirror / NAME / "stop").exists())
     wait_until(lambda: server.content(f"outputs/{NAME}/stop") is not None)
