@@ -32,7 +32,7 @@ class RawSweep:
     @property
     def is_single(self) -> bool:
         """Whether it is a single run outside of any sweep."""
-        return self.trials == (self.parent,)
+        return [run.info.run_id for run in self.trials] == [self.parent.info.run_id]
 
 
 def read_raw_sweep(uri: str, name: str | None = None, mlflow_experiment: str | None = None) -> RawSweep:
@@ -41,7 +41,9 @@ def read_raw_sweep(uri: str, name: str | None = None, mlflow_experiment: str | N
     with raise_store_errors(uri):
         entry = choose_entry(list_sweeps(client, mlflow_experiment), name, uri)
         parent = client.get_run(entry.run_id)
-        runs = [parent] if entry.kind == RunKind.RUN else search_children(client, parent)
+        found = [parent] if entry.kind == RunKind.RUN else search_children(client, parent)
+        # With what a search leaves out, such as their inputs.
+        runs = [client.get_run(run.info.run_id) for run in found]
         trials = read_trials(runs)
         experiment, _ = read_experiment(uri, parent, entry.name, trials)
         repeats = find_repeats(client, trials, experiment.metrics[0])

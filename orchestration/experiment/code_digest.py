@@ -21,7 +21,7 @@ PRESENTING = (
     "fcos.evaluation.saved.saved_evaluation",
     "fcos.evaluation.saved.thumbnails",
     "fcos.coverage.picture",
-    "fcos.data.bucket_source",
+    f"{PACKAGE}.data.bucket_source",
     "fcos.storage.bucket",
 )
 # To be raised where the code decides the same but results must count as new, such as after a changed preset file.

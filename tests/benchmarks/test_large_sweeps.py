@@ -136,7 +136,7 @@ def rows_of(file: Path, run_id: str) -> dict[str, list[tuple[object, ...]]]:
 def test_the_direct_store_writes_the_rows_of_mlflow(load: Load, tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     plain = open_store(f"sqlite:///{file}", "lab", tmp_path / "mlartifacts")
-    direct = load("scale.direct_store").DirectStore.of(plain)
+    direct: Any = load("scale.direct_store").DirectStore.of(plain)
     profile = DatasetProfile(24, 70, 1, ("disc",))
     datasets = [RunDataset("drawn", "d" * 64, "training", "code", {"tags": {}}, profile)]
     written = tmp_path / "points.txt"
@@ -155,9 +155,9 @@ def test_the_direct_store_writes_the_rows_of_mlflow(load: Load, tmp_path: Path) 
         if store is plain:
             log_datasets(store.client, store.uri, run_id, datasets)
         else:
-            store.log_inputs(run_id, datasets)
+            direct.log_inputs(run_id, datasets)
             # A later command begins the same run.
-            store.log_inputs(run_id, datasets)
+            direct.log_inputs(run_id, datasets)
         store.close(run_id, "FINISHED")
     expected = rows_of(file, runs[0])
     assert min(map(len, expected.values())) > 0 and len(expected["latest_metrics"]) == 2

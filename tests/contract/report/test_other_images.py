@@ -19,6 +19,7 @@ from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import ANNOTATIONS, FILES, RESULTS, EvaluationFiles
 from fcos.structures import Detections
+from tests.helpers.counted_calls import count_calls
 from tests.helpers.detections.evaluations import random_evaluation
 from tests.helpers.experiments.stored_sweeps import EXPERIMENT, SweepWriter
 
@@ -208,17 +209,11 @@ def test_of_arms_that_are_not_shown_no_evaluation_is_read(
     stored: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shown_arms, "MOST_ARMS", 1)
-    read: list[str] = []
-    read_file = sweep_evaluations.read_evaluation_file
-    monkeypatch.setattr(
-        sweep_evaluations,
-        "read_evaluation_file",
-        lambda uri, run_id, name: read.append(run_id) or read_file(uri, run_id, name),
-    )
+    calls = count_calls(monkeypatch, sweep_evaluations, "read_evaluation_file")
     document, folder = write_report(NAME, stored.uri, tmp_path / "report", resamples=100)
     assert document.content.shown_arms == ("none",) and document.content.other_images is None
     runs = {trial.run_id for trial in document.sweep.current if trial.arm == "none"}
-    assert set(read) == runs and len(read) == len(runs)
+    assert sorted(run_id for _, run_id, _ in calls) == sorted(runs)
     (note,) = [note for note in document.notes if "of them: none and those with the largest" in note]
     assert note.split(";")[0] in (folder / "report.md").read_text()
     assert set(document.content.values["arm"]) == {"none", "branch"} == {item.arm for item in document.provenance}

@@ -113,7 +113,13 @@ def test_every_state_has_its_words(tmp_path: Path) -> None:
 
 def test_the_nearest_is_that_of_all_differences_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(tmp_path, *EXPERIMENT)
-    words = (["schedule.steps=900"], ["data.flip=0"], ["schedule.steps=900", "data.flip=0"], ["seeds.order=3"], [])
+    words: tuple[list[str], ...] = (
+        ["schedule.steps=900"],
+        ["data.flip=0"],
+        ["schedule.steps=900", "data.flip=0"],
+        ["seeds.order=3"],
+        [],
+    )
     others = [plan_of(tmp_path, *EXPERIMENT, *each) for each in words]
     runs = [
         finished(other, trial, f"run{number}{trial.seed}", **tags)

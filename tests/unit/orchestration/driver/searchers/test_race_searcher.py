@@ -18,6 +18,7 @@ from orchestration.search import samplers
 from orchestration.trial.failures import BudgetUsedUp, write_failure
 from orchestration.trial.files import write_summary
 from orchestration.trial.task import TASK
+from tests.helpers.counted_calls import count_calls
 from tests.helpers.experiments.composed import composed_into
 from tests.helpers.experiments.summaries import summary_of
 
@@ -193,8 +194,7 @@ def test_each_result_is_read_once_and_nothing_is_decided_while_nothing_has_ended
 ) -> None:
     command = Command(tmp_path, "search=random")
     read: list[str] = []
-    decided: list[int] = []
-    summary_of_trial, decide = Plan.summary_of, SearchRace.decide
+    summary_of_trial = Plan.summary_of
 
     def count_read(plan: Plan, trial: Trial) -> Any:
         summary = summary_of_trial(plan, trial)
@@ -202,7 +202,7 @@ def test_each_result_is_read_once_and_nothing_is_decided_while_nothing_has_ended
         return summary
 
     monkeypatch.setattr(Plan, "summary_of", count_read)
-    monkeypatch.setattr(SearchRace, "decide", lambda *args, **named: decided.append(1) or decide(*args, **named))
+    decided = count_calls(monkeypatch, SearchRace, "decide")
     running = []
     while (suggested := command.suggest()) is not None:
         running.append(suggested)
@@ -221,7 +221,7 @@ def test_each_result_is_read_once_and_nothing_is_decided_while_nothing_has_ended
 
 def test_points_that_do_not_depend_on_results_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    planned = race_searcher.planned_points
+    planned = getattr(race_searcher, "planned_points")  # noqa: B009  # not exported
 
     def counted(*arguments: Any) -> Any:
         for point in planned(*arguments):

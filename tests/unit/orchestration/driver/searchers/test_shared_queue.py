@@ -11,10 +11,10 @@ from orchestration.driver.searchers import training_queue
 from orchestration.driver.searchers.plan_searcher import PlanSearcher
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.leases.lease import Lease, Outcome, Superseded, expire
-from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.trial import files
 from orchestration.trial.failures import write_failure
 from orchestration.trial.task import TASK
+from tests.helpers.counted_calls import count_calls
 from tests.helpers.experiments.composed import plan_of
 from tests.helpers.experiments.summaries import summary_of
 from tests.helpers.two_sweeps import EXPERIMENT, Scene
@@ -142,9 +142,7 @@ def test_the_turns_of_all_are_found_once_for_each_look_at_others(
     plan = plan_of(tmp_path, EXPERIMENT, f"experiment.seeds={list(range(20))}".replace(" ", ""), "name=second")
     scene.plan = scene.shared.plan = scene.results._plan = plan
     driver = Driver(scene)
-    turns: list[int] = []
-    turn = TrainingQueue._turn
-    monkeypatch.setattr(TrainingQueue, "_turn", lambda queue, index: turns.append(index) or turn(queue, index))
+    turns = count_calls(monkeypatch, TrainingQueue, "_turn")
     begun = [driver.suggest(str(number)) for number in range(30)]
     assert len(set(begun)) == 30 and len(turns) == 40
     scene.shared.look()
@@ -154,14 +152,11 @@ def test_the_turns_of_all_are_found_once_for_each_look_at_others(
 def test_a_training_that_was_begun_before_does_not_make_all_be_looked_at_for_what_they_begin_from(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[int] = []
-    monkeypatch.setattr(
-        training_queue, "find_prefixes", lambda *arguments: found.append(1) or find_prefixes(*arguments)
-    )
+    found = count_calls(monkeypatch, training_queue, "find_prefixes")
     for trial in scene.plan.trials:
         claim = scene.first.claim(trial)
         assert claim is not None
         claim.give_back(Outcome.STOPPED)
     driver = Driver(scene)
     assert (driver.suggest("a"), driver.suggest("b")) == (0, 1)
-    assert [lease.generation for lease in driver.leases.values() if lease] == [2, 2] and found == [1]
+    assert [lease.generation for lease in driver.leases.values() if lease] == [2, 2] and len(found) == 1

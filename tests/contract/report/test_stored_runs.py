@@ -1,6 +1,7 @@
 """Runs that are read from the tables of an SQLite store are those of MLflow's client."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from analysis.reader.client import search_runs
 from fcos.storage.sqlite_store import stored_runs
 from fcos.storage.store_conventions import RunStatus, Tag
+from orchestration.tracking import history as history_module
 from orchestration.tracking.history import History, TaggedRun
 from orchestration.tracking.store import Store
+from tests.helpers.counted_calls import count_calls
 
 IDENTITIES = tuple(letter * 64 for letter in "abcd")
 
@@ -93,20 +96,16 @@ def test_finished_runs_of_many_trainings_are_those_of_each(written: Written) -> 
     assert {key: plain(runs) for key, runs in found.items()} == {key: plain(history.of_trunk(key)) for key in found}
 
 
-def plain(runs: "list[TaggedRun] | list[object]") -> list[object]:
+def plain(runs: Sequence[object]) -> list[object]:
     return [(run.run_id, run.tags) for run in runs if isinstance(run, TaggedRun)]
 
 
 def test_each_training_is_looked_up_once(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    history, looked_up = written.history, []
-    read = stored_runs.read_tags
-    monkeypatch.setattr(
-        "orchestration.tracking.history.read_tags",
-        lambda file, tag, values: looked_up.extend(values) or read(file, tag, values),
-    )
+    history = written.history
+    calls = count_calls(monkeypatch, history_module, "read_tags")
     first = history.of_trainings(IDENTITIES[:2])
     assert history.of_trainings(IDENTITIES) == {**first, **history.of_trainings(IDENTITIES[2:])}
-    assert looked_up == list(IDENTITIES)
+    assert [identity for _, _, values in calls for identity in values] == list(IDENTITIES)
 
 
 def test_the_runs_of_a_sweep_are_those_of_its_experiment(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
