@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +123,17 @@ def ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def nodes(ray_folder: None) -> Iterator[Callable[..., Nodes]]:
+    """Starts a cluster with nodes of so many processors each."""
+    made: list[Nodes] = []
+
+    def make(*cpus: int) -> Nodes:
+        made.append(Nodes(list(cpus)))
+        return made[0]
+
+    yield make
+    for each in made:
+        each.close()

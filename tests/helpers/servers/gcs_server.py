@@ -17,7 +17,7 @@ import pytest
 from tests.helpers.processes.ports import free_port
 from tests.helpers.processes.waiting import PATIENCE
 from tests.helpers.servers.s3_server import BUCKET
-from tests.helpers.servers.start import responds, start_server
+from tests.helpers.servers.start import responds, start_server, stop_server
 
 MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -57,12 +57,7 @@ class GcsServer:
 
     def stop(self) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop_server(self.process)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from tests.helpers.processes.ports import free_port
 from tests.helpers.processes.waiting import PATIENCE, wait_until
+from tests.helpers.servers.start import stop_server
 
 BUCKET = "lab"
 # Credentials that no service knows: tests look for them in logs and outputs, where they must not be.
@@ -70,12 +71,7 @@ class S3Server:
 
     def stop(self) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop_server(self.process)
 
 
 @contextmanager

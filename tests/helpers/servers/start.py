@@ -37,6 +37,16 @@ def start_server(
     return process
 
 
+def stop_server(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a server to end, and kill it where it does not."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def responds(address: str) -> bool:
     """Return whether a server answers at an HTTP address."""
     try:

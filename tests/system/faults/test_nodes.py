@@ -32,10 +32,10 @@ from tests.helpers.processes.interrupted import (
     redone,
     summary_of,
 )
-from tests.helpers.processes.ray_nodes import Nodes, ray_folder
+from tests.helpers.processes.ray_nodes import Nodes, nodes, ray_folder
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 
-__all__ = ["ray_folder"]
+__all__ = ["nodes", "ray_folder"]
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -45,20 +45,6 @@ EVERY = ("steps", "eval_every", "checkpoint_every")
 # Seconds from the notice to the loss of a machine, as clouds give them.
 DEADLINE = 120
 WATCHED = Path(__file__).parents[1] / "search_on_workers.py"
-
-
-@pytest.fixture
-def nodes(ray_folder: None) -> Iterator[Callable[..., Nodes]]:
-    """Starts a cluster with nodes of so many processors each."""
-    made: list[Nodes] = []
-
-    def make(*cpus: int) -> Nodes:
-        made.append(Nodes(list(cpus)))
-        return made[0]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def lose_node_of(pid: int, cluster: Nodes, process: "subprocess.Popen[str]") -> None:

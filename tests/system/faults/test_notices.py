@@ -20,10 +20,10 @@ from tests.helpers.experiments.sweeps import (
 )
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.interrupted import LOG, SINGLE, STEPS, check_whole, summary_of
-from tests.helpers.processes.ray_nodes import Nodes, ray_folder
+from tests.helpers.processes.ray_nodes import Nodes, nodes, ray_folder
 from tests.helpers.processes.waiting import PATIENCE
 
-__all__ = ["ray_folder"]
+__all__ = ["nodes", "ray_folder"]
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -32,20 +32,6 @@ DEADLINE = 3600
 EVERY = ("steps", "eval_every", "checkpoint_every")
 EVALUATED = 20
 NAMES = ("none seed 0", "from_regression seed 0")
-
-
-@pytest.fixture
-def nodes(ray_folder: None) -> Iterator[Callable[..., Nodes]]:
-    """Starts a cluster with nodes of so many processors each."""
-    made: list[Nodes] = []
-
-    def make(*cpus: int) -> Nodes:
-        made.append(Nodes(list(cpus)))
-        return made[0]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def values_of(folder: Path) -> dict[str, list[tuple[str, int, float]]]:
