@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator

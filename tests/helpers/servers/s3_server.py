@@ -1,7 +1,6 @@
 """An S3 server of moto as a process on loopback, and the environment by which clients reach it."""
 
 import os
-import signal
 import subprocess
 import sys
 import urllib.error
