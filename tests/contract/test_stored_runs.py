@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from analysis.reader.client import search_runs
 from fcos.storage.sqlite_store import stored_runs
 from fcos.storage.store_conventions import RunStatus, Tag
-from orchestration.tracking.history import History, TaggedRun
+from orchestration.tracking.history import History, PastRun, TaggedRun
 from orchestration.tracking.store import Store
 
 IDENTITIES = tuple(letter * 64 for letter in "abcd")
@@ -91,6 +91,19 @@ def test_finished_runs_of_many_trainings_are_those_of_each(written: Written) -> 
     assert any(found.values()) and found[unknown] == []
     found = history.of_trunks([*IDENTITIES, unknown])
     assert {key: plain(runs) for key, runs in found.items()} == {key: plain(history.of_trunk(key)) for key in found}
+
+
+def test_the_newest_runs_are_those_of_a_server(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestration.tracking.history.MAX_RUNS", 3)
+    read = [written.history.of_training(IDENTITIES[0]), written.history.begun(IDENTITIES[1])]
+    monkeypatch.setattr("orchestration.tracking.history.sqlite_file", lambda uri: None)
+    requested = [written.history.of_training(IDENTITIES[0]), written.history.begun(IDENTITIES[1])]
+    assert [list(map(plain_run, runs)) for runs in read] == [list(map(plain_run, runs)) for runs in requested]
+
+
+def plain_run(run: PastRun) -> tuple[object, ...]:
+    # What is no number equals nothing.
+    return run.run_id, run.tags, run.params, {key: repr(value) for key, value in run.metrics.items()}
 
 
 def plain(runs: "list[TaggedRun] | list[object]") -> list[object]:
