@@ -154,7 +154,7 @@ def search_runs(client: "RunStore", experiment_ids: list[str], tags: Mapping[str
     if not experiment_ids:
         return []
     if (file := find_sqlite_file(client)) is not None:
-        return [_make_run(run) for run in read_runs(file, experiment_ids, tags)]
+        return [_make_run(run) for run in read_runs(file, tags, experiment_ids)]
     filter_string = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
     runs: list[Run] = []
     token: str | None = None

@@ -1,7 +1,7 @@
 """Finished runs of earlier commands, over all sweeps and MLflow experiments of a tracking store."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fcos.storage.bucket.address import BUCKETS
-from fcos.storage.sqlite_store.stored_runs import read_tags
+from fcos.storage.sqlite_store.stored_runs import read_runs, read_tags
 from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_file, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import StoreUnavailable, TrackingError, store_errors
@@ -113,21 +113,20 @@ class History:
 
     def of_training(self, identity: str) -> list[PastRun]:
         """Return the runs of one training identity: originals before copies, newest first."""
-        runs = self._search(f"{FINISHED} and tags.`{Tag.TRAIN_IDENTITY}` = '{identity}'")
+        runs = self._search({Tag.TRAIN_IDENTITY: identity})
         return sorted(runs, key=lambda run: run.is_copy)
 
     def begun(self, identity: str) -> list[PastRun]:
         """Return the runs of one training identity in any state, newest first: also of those that run now."""
-        return self._search(f"tags.`{Tag.TRAIN_IDENTITY}` = '{identity}'")
+        return self._search({Tag.TRAIN_IDENTITY: identity}, finished=False)
 
     def of_trunk(self, trunk: str) -> list[PastRun]:
         """Return the runs of all trainings of one trunk identity, finished or not, newest first."""
-        return self._search(f"tags.`{Tag.TRUNK}` = '{trunk}'")
+        return self._search({Tag.TRUNK: trunk}, finished=False)
 
     def of_data(self, digest: str) -> list[PastRun]:
         """Return the newest trials of sweeps on the data of a digest."""
-        kind = f"tags.`{Tag.KIND}` = '{RunKind.TRIAL}'"
-        return self._search(f"{FINISHED} and {kind} and tags.`{Tag.DATA_DIGEST}` = '{digest}'")
+        return self._search({Tag.KIND: RunKind.TRIAL, Tag.DATA_DIGEST: digest})
 
     def looks_of(self, sweep_run: str) -> tuple[int, ...]:
         """Return the looks that a sweep's own run records, of a deleted one too; empty where there are none.
@@ -149,18 +148,28 @@ class History:
 
     @cached_property
     def _newest(self) -> list[PastRun]:
-        kinds = [self._search(f"{FINISHED} and tags.`{Tag.KIND}` = '{kind}'") for kind in (RunKind.TRIAL, RunKind.RUN)]
+        kinds = [self._search({Tag.KIND: kind}) for kind in (RunKind.TRIAL, RunKind.RUN)]
         return [run for runs in kinds for run in runs]
 
-    def _search(self, condition: str) -> list[PastRun]:
+    def _search(self, tags: Mapping[str, str], *, finished: bool = True) -> list[PastRun]:
+        """Return the newest runs that have the given values in all of some tags."""
         with store_errors(self.uri):
-            experiment_ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
-            runs = self.client.search_runs(experiment_ids, condition, max_results=MAX_RUNS) if experiment_ids else []
-        return [
-            PastRun(run.info.run_id, _relocated(run.data.tags, self.output), run.data.params, run.data.metrics)
-            for run in runs
-            if _is_current(run.data.tags)
-        ]
+            file = sqlite_file(self.uri)
+            runs = self._request(tags, finished=finished) if file is None else _read(file, tags, finished=finished)
+        return [replace(run, tags=_relocated(run.tags, self.output)) for run in runs if _is_current(run.tags)]
+
+    def _request(self, tags: Mapping[str, str], *, finished: bool) -> list[PastRun]:
+        conditions = [FINISHED] * finished + [f"tags.`{tag}` = '{value}'" for tag, value in tags.items()]
+        experiment_ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        if not experiment_ids:
+            return []
+        runs = self.client.search_runs(experiment_ids, " and ".join(conditions), max_results=MAX_RUNS)
+        return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in runs]
+
+
+def _read(file: Path, tags: Mapping[str, str], *, finished: bool) -> list[PastRun]:
+    runs = read_runs(file, tags, status=RunStatus.FINISHED if finished else None, limit=MAX_RUNS)
+    return [PastRun(run.run_id, run.tags, run.params, run.metrics) for run in runs]
 
 
 def _is_current(tags: Mapping[str, str]) -> bool:

@@ -79,17 +79,30 @@ def read_tags(file: Path, tag: str, values: Collection[str]) -> dict[str, RunTag
     return runs
 
 
-def read_runs(file: Path, experiment_ids: Collection[str], tags: Mapping[str, str]) -> list[StoredRun]:
-    """Return the runs of some experiments that have the given values in all of some tags."""
+def read_runs(
+    file: Path,
+    tags: Mapping[str, str],
+    experiment_ids: Collection[str] | None = None,
+    status: str | None = None,
+    limit: int | None = None,
+) -> list[StoredRun]:
+    """Return the newest runs that have the given values in all of some tags, of some experiments and in a state."""
     having = "".join(
         " AND EXISTS (SELECT 1 FROM tags WHERE tags.run_uuid = runs.run_uuid AND tags.key = ? AND tags.value = ?)"
         for _ in tags
     )
-    parameters = [text for pair in tags.items() for text in pair]
+    values: list[Any] = [text for pair in tags.items() for text in pair]
+    if status is not None:
+        having, values = f"{having} AND runs.status = ?", [*values, status]
+    if experiment_ids is not None:
+        having = f"{having} AND runs.experiment_id IN ({','.join('?' * len(experiment_ids))})"
+        values += map(int, experiment_ids)
+    # -1 is no limit.
+    query, values = f"{INFO} WHERE {ACTIVE}{having} {NEWEST_FIRST} LIMIT ?", [*values, -1 if limit is None else limit]
     with _reading(file) as connection:
         rows = connection.execute(f"{INFO} WHERE {ACTIVE}{having} {NEWEST_FIRST}", parameters)
         found = [StoredRun(row[0], row[1] or "", str(row[2]), row[3], row[4], row[5], row[6] or "") for row in rows]
-        runs = {run.run_id: run for run in found if run.experiment_id in experiment_ids}
+        runs = {run.run_id: run for run in found}
         # Most values are those of other runs too: one object stands for all of them.
         known: dict[str, str] = {}
         for table, values_of in (("tags", _tags_of), ("params", _params_of)):

@@ -13,7 +13,7 @@ from analysis.reader.client import search_runs
 from fcos.storage.sqlite_store import stored_runs
 from fcos.storage.store_conventions import RunStatus, Tag
 from orchestration.tracking import history as history_module
-from orchestration.tracking.history import History, TaggedRun
+from orchestration.tracking.history import History, PastRun, TaggedRun
 from orchestration.tracking.store import Store
 from tests.helpers.counted_calls import count_calls
 
@@ -94,6 +94,19 @@ def test_finished_runs_of_many_trainings_are_those_of_each(written: Written) -> 
     assert any(found.values()) and found[unknown] == []
     found = history.of_trunks([*IDENTITIES, unknown])
     assert {key: plain(runs) for key, runs in found.items()} == {key: plain(history.of_trunk(key)) for key in found}
+
+
+def test_the_newest_runs_are_those_of_a_server(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_module, "MAX_RUNS", 3)
+    read = [written.history.of_training(IDENTITIES[0]), written.history.begun(IDENTITIES[1])]
+    monkeypatch.setattr(history_module, "sqlite_file", lambda uri: None)
+    requested = [written.history.of_training(IDENTITIES[0]), written.history.begun(IDENTITIES[1])]
+    assert [list(map(plain_run, runs)) for runs in read] == [list(map(plain_run, runs)) for runs in requested]
+
+
+def plain_run(run: PastRun) -> tuple[object, ...]:
+    # What is no number equals nothing.
+    return run.run_id, run.tags, run.params, {key: repr(value) for key, value in run.metrics.items()}
 
 
 def plain(runs: Sequence[object]) -> list[object]:
