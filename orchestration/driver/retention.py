@@ -14,6 +14,9 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.trial import files
 
+# Bytes of checkpoints above which the last lines of a command say how many there are.
+WORTH_A_LINE = 1e9
+
 
 @dataclass(frozen=True)
 class Removed:
@@ -66,6 +69,18 @@ class Retention:
                 f"{_labels(self.unranked)}"
             )
         return lines
+
+
+def describe_kept(plan: Plan, keep: int | None) -> list[str]:
+    """Return a line on the checkpoints of a sweep that keeps all, where they take much space."""
+    sizes = [_size(plan.folder_of(trial) / CHECKPOINTS) for trial in plan.trials if _has_own_checkpoints(plan, trial)]
+    if keep is not None or sum(sizes) < WORTH_A_LINE:
+        return []
+    count = "1 training" if len(sizes) == 1 else f"{len(sizes)} trainings"
+    return [
+        f"checkpoints of {count} take {sum(sizes) / 1e9:.1f} GB; the same command with keep.trained=N leaves those of "
+        "the N best"
+    ]
 
 
 def _labels(trials: Sequence[Trial]) -> str:

@@ -27,7 +27,7 @@ from orchestration.driver.monitoring.undelivered import artifacts_not_stored, no
 from orchestration.driver.progress import State, SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
-from orchestration.driver.retention import remove_checkpoints, remove_forks
+from orchestration.driver.retention import describe_kept, remove_checkpoints, remove_forks
 from orchestration.driver.sharing.begin_sharing import share_trainings
 from orchestration.driver.subprocesses.register_best import register_best
 from orchestration.driver.subprocesses.report_process import ReportProcess
@@ -268,8 +268,13 @@ class SweepRun:
         for each in retention.removed:
             reason = f"rank {each.rank} of {retention.ranked} by {retention.ranking.metric}"
             self._recorder.record_removed(each.trial, reason)
-        for line in retention.lines(self._lab.keep.trained or retention.ranked):
+        lines = [*retention.lines(self._lab.keep.trained or retention.ranked), *self._describe_kept()]
+        for line in lines:
             self._output.note(line)
+
+    def _describe_kept(self) -> list[str]:
+        # A single run has nothing to rank.
+        return [] if self._lab.experiment is None else describe_kept(self._plan, self._lab.keep.trained)
 
     def _failed(self) -> set[str]:
         """Return the identities of the trainings that failed in this command."""

@@ -1,7 +1,9 @@
-"""Artifact locations of a store, and the check that files can be written there."""
+"""Artifact locations of a store, links into them, and the check that files can be written there."""
 
+import os
 import re
 import tempfile
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +22,27 @@ def local_folder(location: str) -> Path | None:
     if re.match(r"[a-z][a-z0-9+.-]+:", location, re.IGNORECASE) and not location.startswith("file:"):
         return None
     return Path(local_file_uri_to_path(location)).absolute()
+
+
+def link_file(file: Path, folder: Path) -> bool:
+    """Put a file into a folder of artifacts without another copy of its content; return False where that cannot be.
+
+    For files that are only ever replaced whole: the artifact then stays as it was.
+    """
+    if file.is_symlink():
+        return False
+    partial = folder / f".{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.link(file, partial)
+        partial.replace(folder / file.name)
+    except OSError:
+        # Another disk, or one without links.
+        return False
+    finally:
+        # A link that replaces one to the same file stays.
+        partial.unlink(missing_ok=True)
+    return True
 
 
 def artifact_problem(location: str, uri: str) -> str | None:

@@ -15,6 +15,7 @@ from fcos.published.records import PublishedPoint
 from fcos.storage.sqlite_store.stored_runs import read_tags
 from fcos.storage.store_conventions import (
     MAX_TAG_CHARS,
+    Artifact,
     RunStatus,
     Tag,
     client_uri,
@@ -25,7 +26,7 @@ from fcos.storage.store_conventions import (
     sqlite_uri,
 )
 from orchestration.tracking.addresses import sqlite_file
-from orchestration.tracking.artifacts import artifact_problem, local_folder
+from orchestration.tracking.artifacts import artifact_problem, link_file, local_folder
 from orchestration.tracking.experiments import check_takes_writes, find_or_make
 from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.tracking.server_version import other_version
@@ -50,6 +51,8 @@ ENVIRONMENT = {
 # calls itself, and looks before it does what the store has.
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 METRICS_PER_CALL = 1000
+# Folders of artifacts whose files are written whole, and never changed where they are.
+LINKED = (Artifact.EVALUATION,)
 PARAMS_PER_CALL = 100
 # Tags that describe one attempt of a run; removed when the run is reopened.
 ATTEMPT_TAGS = {Tag.FAILURE, Tag.STOPPED, Tag.REUSED_FROM, Tag.TRAINED_IN, Tag.ARTIFACTS_MISSING}
@@ -206,9 +209,11 @@ class Store:
             self.client.log_dict(run_id, value, name)
 
     def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
-        """Store files as artifacts below a folder, "" for none."""
+        """Store files as artifacts below a folder, "" for none; those of LINKED take no more space beside the store."""
+        root = local_folder(self.artifacts) if folder in LINKED and sqlite_file(self.uri) else None
         for file in files:
-            self.client.log_artifact(run_id, str(file), folder or None)
+            if root is None or not link_file(file, root / run_id / "artifacts" / folder):
+                self.client.log_artifact(run_id, str(file), folder or None)
 
 
 def is_same_value(stored: float, value: float) -> bool:

@@ -11,10 +11,10 @@ from mlflow.entities import Metric, Param, Run, RunTag
 
 from analysis.reader.client import search_runs
 from fcos.storage.sqlite_store import stored_runs
-from fcos.storage.store_conventions import RunStatus, Tag
+from fcos.storage.store_conventions import Artifact, RunStatus, Tag
 from orchestration.tracking import history as history_module
 from orchestration.tracking.history import History, PastRun, TaggedRun
-from orchestration.tracking.store import Store
+from orchestration.tracking.store import Store, open_store
 from tests.helpers.counted_calls import count_calls
 
 IDENTITIES = tuple(letter * 64 for letter in "abcd")
@@ -132,3 +132,24 @@ def test_artifacts_of_all_runs_are_where_mlflow_has_them(written: Written) -> No
     uris = stored_runs.read_artifact_uris(written.file)
     runs = written.client.search_runs(list(written.experiments[:2]))
     assert {run.info.run_id: run.info.artifact_uri for run in runs}.items() <= uris.items()
+
+
+def test_saved_evaluations_are_linked_into_the_folder_that_mlflow_lists(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "lab", tmp_path / "mlartifacts")
+    files = [tmp_path / "index.json", tmp_path / "picture.png"]
+    for file in files:
+        file.write_text(file.name)
+    run_id = store.create("branch seed 0", {})
+    store.log_files(run_id, files[:1], Artifact.EVALUATION)
+    store.log_files(run_id, files[1:], Artifact.DETECTIONS)
+    listed = {
+        entry.path
+        for folder in (Artifact.EVALUATION, Artifact.DETECTIONS)
+        for entry in store.client.list_artifacts(run_id, folder)
+    }
+    assert listed == {f"{Artifact.EVALUATION}/index.json", f"{Artifact.DETECTIONS}/picture.png"}
+    stored = [Path(store.client.download_artifacts(run_id, path)) for path in sorted(listed)]
+    assert [path.read_text() for path in stored] == ["picture.png", "index.json"]
+    own = tmp_path / "mlartifacts" / run_id / "artifacts"
+    links = [(own / path).stat().st_nlink for path in sorted(listed)]
+    assert links == [1, 2], "pictures may be drawn again where they are"

@@ -14,7 +14,8 @@ from fcos.storage.run_folder import REUSED, MetricPoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
-from orchestration.driver.retention import Ranking, rank, ranked_value, remove_checkpoints
+from orchestration.driver import retention
+from orchestration.driver.retention import Ranking, describe_kept, rank, ranked_value, remove_checkpoints
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
@@ -96,6 +97,15 @@ def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
     # Summary and curves are not touched, and there is nothing left to do.
     assert all(plan.summary_of(trial) for trial in plan.trials if trial.identity[-1] != "c")
     assert remove_checkpoints(lab_of(tmp_path, 1), plan).lines(1) == []
+
+
+def test_a_sweep_that_keeps_much_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3})
+    assert describe_kept(plan, None) == []
+    monkeypatch.setattr(retention, "WORTH_A_LINE", 2000)
+    (line,) = describe_kept(plan, None)
+    assert line.startswith("checkpoints of 2 trainings take 0.0 GB; the same command with keep.trained=N leaves")
+    assert describe_kept(plan, 2) == []
 
 
 def test_the_highest_loss_goes_first(tmp_path: Path) -> None:
