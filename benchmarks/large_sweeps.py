@@ -2,7 +2,7 @@
 
     python benchmarks/large_sweeps.py --sizes 100 300                      some minutes; the tables are printed
     python benchmarks/large_sweeps.py --results FOLDER [--sizes 100 1000 10000] [--scenarios arms rounds search race]
-    python benchmarks/large_sweeps.py --results FOLDER --keep --profile "arms 1000 report"
+    python benchmarks/large_sweeps.py --results FOLDER --keep --profile    a .pstats of each command beside its sweep
     python benchmarks/large_sweeps.py --results FOLDER --disk              what 200 real trainings of two steps leave
     python benchmarks/large_sweeps.py --results FOLDER --write             writes docs/benchmarks.md and its figure
 
@@ -28,7 +28,7 @@ from scale.disk import TRAININGS, make_disk_table, measure_kept
 from scale.figure import draw
 from scale.measured_process import Measurement, run_forked
 from scale.simulated_command import Request
-from scale.sweeps import NAME, SCENARIOS, Command, Scenario, Workspace
+from scale.sweeps import NAME, SCENARIOS, Command, Workspace
 from scale.tables import Record, describe, make_text
 
 from fcos.storage.run_folder import CHECKPOINTS
@@ -62,7 +62,7 @@ class Benchmark:
 
     def run(self, workspace: Workspace, command: Command) -> Measurement | None:
         """Run a command in a process of its own; return what it took, None where it took longer than the limit."""
-        stem = f"{command.name.replace(' ', '_')}{'_profiled' if self.profiled else ''}"
+        stem = command.name.replace(" ", "_")
         result, log = workspace.folder / f"{stem}.json", workspace.folder / f"{stem}.log"
         request = Request(
             command.kind, command.words, str(result), self.slots, command.stores, command.fails,
@@ -134,7 +134,7 @@ def show(record: Record, text: str) -> None:
 
 def measure_all(options: argparse.Namespace, folder: Path) -> None:
     """Measure every scenario with each size that the folder does not hold yet."""
-    benchmark = Benchmark(options.slots, options.limit, options.direct_above, left_out=options.leave_out)
+    benchmark = Benchmark(options.slots, options.limit, options.direct_above, options.profile, options.leave_out)
     for scenario in options.scenarios:
         before: Record | None = None
         for count in sorted(options.sizes):
@@ -164,28 +164,6 @@ def read_records(folder: Path) -> list[Record]:
     return sorted(records, key=lambda record: (SCENARIOS.index(record.scenario), record.count))
 
 
-def profile(folder: Path, words: Sequence[str], benchmark: Benchmark) -> str:
-    """Run a command of a kept sweep once more under cProfile, and return the functions in which its time passes.
-
-    The first commands have a new folder. What other threads do is not in a profile.
-    """
-    scenario, count, name = scenario_of(words[0]), int(words[1]), " ".join(words[2:])
-    is_first = name in ("plan", "explain", "sweep")
-    workspace = Workspace(folder / f"{'profiled_' if is_first else ''}{scenario}_{count}", scenario, count)
-    if is_first:
-        shutil.rmtree(workspace.folder, ignore_errors=True)
-        workspace.folder.mkdir(parents=True)
-        workspace.write_experiment()
-    command = next(each for each in workspace.commands() if each.name == name)
-    measurement = benchmark.run(workspace, command)
-    return "took longer than the limit" if measurement is None else "\n".join(measurement.profile)
-
-
-def scenario_of(text: str) -> Scenario:
-    """Return the scenario of a name; raises StopIteration where there is none."""
-    return next(scenario for scenario in SCENARIOS if scenario == text)
-
-
 def write_between(begin: str, end: str, text: str) -> None:
     """Replace what stands between two marks of the document."""
     before, rest = DOCUMENT.read_text().split(begin)
@@ -205,8 +183,8 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--leave-out", nargs="+", default=[], metavar="COMMAND", help="commands not to measure")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="keep results there, and use what is there")
-    parser.add_argument("--keep", action="store_true", help="keep the simulated sweeps too, for --profile")
-    parser.add_argument("--profile", metavar="'SCENARIO SIZE COMMAND'", help="profile a command of a kept sweep")
+    parser.add_argument("--keep", action="store_true", help="keep the simulated sweeps too")
+    parser.add_argument("--profile", action="store_true", help="run each command under cProfile")
     parser.add_argument(
         "--disk", type=int, nargs="?", const=TRAININGS, metavar="N", help="train N times for two steps (200)"
     )
@@ -218,14 +196,11 @@ def main() -> None:
     """Measure and print the tables, and put them with a figure into the document with --write."""
     parser = make_parser()
     options = parser.parse_args()
-    if (options.write or options.profile) and options.results is None:
-        parser.error("--write, --profile: give the folder of what was measured, --results FOLDER")
+    if (options.write or options.keep) and options.results is None:
+        parser.error("--write, --keep: give a folder, --results FOLDER")
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = (options.results or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        if options.profile:
-            print(profile(folder, options.profile.split(), Benchmark(options.slots, options.limit, profiled=True)))
-            return
         if options.disk:
             text, marks = make_disk_table(measure_kept(folder, options.disk), options.disk), (DISK_BEGIN, DISK_END)
         else:

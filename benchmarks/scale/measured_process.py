@@ -5,16 +5,16 @@ import gc
 import importlib
 import json
 import os
-import pstats
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from scale.ray_tune import run_ray_tune
 from scale.simulated_command import SIMULATED, Request, run_sweep
@@ -29,8 +29,6 @@ LIBRARIES: Final = (
     "orchestration.monitor.view", "scale.made_results", "scale.direct_store", "fcos.train", "analysis.report",
     "analysis.explorer.page", "analysis.report_json.build", "analysis.sections.document", "matplotlib.figure",
 )  # fmt: skip
-# Functions that a profile lists.
-LISTED: Final = 60
 
 
 @dataclass
@@ -48,7 +46,6 @@ class Measurement:
     # See Simulation.
     parts: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    profile: list[str] = field(default_factory=list)
 
 
 def run_status(request: Request) -> int:
@@ -77,23 +74,26 @@ def run_tune(request: Request) -> int:
 RUN: Final[Mapping[str, Callable[[Request], int]]] = {"status": run_status, "report": run_report, "tune": run_tune}
 
 
+def run(request: Request, measurement: Measurement) -> None:
+    """Run what is requested, and note its exit code and its parts."""
+    if request.kind != "sweep":
+        measurement.code = RUN[request.kind](request)
+        return
+    measurement.code, simulation = run_sweep(request)
+    measurement.parts, measurement.counts = dict(simulation.seconds), dict(simulation.counts)
+
+
 def measure(request: Request) -> Measurement:
     """Run what is requested and measure it; the libraries are imported."""
     measurement = Measurement(rss_before=status_bytes("VmRSS"))
     # Peaks of the imports do not count.
     Path("/proc/self/clear_refs").write_text("5")
-    profile = cProfile.Profile() if request.profiled else None
+    profile = cProfile.Profile() if request.profiled else nullcontext()
     clocks = time.perf_counter(), time.process_time(), time.thread_time()
-    if profile is not None:
-        profile.enable()
-    if request.kind == "sweep":
-        measurement.code, simulation = run_sweep(request)
-        measurement.parts, measurement.counts = dict(simulation.seconds), dict(simulation.counts)
-    else:
-        measurement.code = RUN[request.kind](request)
-    if profile is not None:
-        profile.disable()
-        measurement.profile = list_functions(profile)
+    with profile:
+        run(request, measurement)
+    if isinstance(profile, cProfile.Profile):
+        profile.dump_stats(Path(request.result).with_suffix(".pstats"))
     simulated = sum(measurement.parts.get(part, 0.0) for part in SIMULATED)
     measurement.wall = time.perf_counter() - clocks[0]
     measurement.cpu = time.process_time() - clocks[1] - simulated
@@ -106,18 +106,6 @@ def status_bytes(name: str) -> int:
     """Return a value of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
-
-
-def list_functions(profile: cProfile.Profile) -> list[str]:
-    """Return the project's functions of a profile in which most time passes, with that of what they call."""
-    stats: Any = pstats.Stats(profile)
-    rows = []
-    for (file, line, name), (_, calls, own, cumulative, _) in stats.stats.items():
-        path = Path(file)
-        if path.is_relative_to(ROOT) and not {".venv", "benchmarks"} & set(path.parts):
-            where = f"{path.relative_to(ROOT)}:{line} {name}"
-            rows.append((cumulative, f"{cumulative:9.2f} s {own:9.2f} s {calls:>10} {where}"))
-    return ["   in all    by itself      calls", *(text for _, text in sorted(rows, reverse=True)[:LISTED])]
 
 
 @cache

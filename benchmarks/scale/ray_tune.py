@@ -12,44 +12,21 @@ from typing import Any, Final
 from ray import tune
 
 from orchestration.cluster.connect import ENVIRONMENT
-from orchestration.cluster.resources import Demand
-from orchestration.experiment.provenance import Provenance
-from orchestration.trial.task import TASK, MicroBatching, Task
+from orchestration.trial.task import TASK
 from orchestration.trial.worker import RECORD
 
 # Trainings at once, each an actor that the next one uses again.
 SLOTS: Final = 4
 REPORTS: Final = 4
-# Points of a report with an evaluation, about as many characters as theirs.
+# Points of a report with an evaluation, about as many characters as theirs; settings of a training, of an arm too.
 RECORD_CHARS: Final = 2000
-SETTINGS: Final = 150
+SETTINGS: Final = 300
 
 
 def report_points(config: dict[str, Any]) -> None:
     """Report as often as a simulated training does."""
     for _ in range(REPORTS):
         tune.report({RECORD: "x" * RECORD_CHARS})
-
-
-def make_task(index: int, folder: Path) -> Task:
-    """Return what the processes of a training are given, about as large as that of a sweep."""
-    values = {f"section.key_{number}": [number, "value"] for number in range(SETTINGS)}
-    return Task(
-        index=index,
-        identity=f"{index:064x}",
-        folder=str(folder / str(index)),
-        ray_folder=str(folder),
-        config=values,
-        arms={"a0000": values},
-        provenance=Provenance("c" * 64, {"torch": "2.15.0"}),
-        data_digest="d" * 64,
-        demand=Demand(1, 1, 0.0, "cpu"),
-        micro_batching=MicroBatching(8, 1, trains=True, divisible=True, decides=True),
-        on_workers=False,
-        command_id="e" * 16,
-        max_failures=1,
-        stall_seconds=None,
-    )
 
 
 def run_ray_tune(count: int, folder: Path) -> int:
@@ -62,14 +39,12 @@ def run_ray_tune(count: int, folder: Path) -> int:
         object_store_memory=200 << 20,
     )  # fmt: skip
     try:
-        tasks = [make_task(index, folder) for index in range(count)]
+        values = {f"section.key_{number}": [number, "value"] for number in range(SETTINGS)}
         results = tune.Tuner(
             tune.with_resources(report_points, {"cpu": 1}),
-            param_space={TASK: tune.grid_search(tasks)},
+            param_space={TASK: tune.grid_search([{**values, "index": index} for index in range(count)])},
             tune_config=tune.TuneConfig(
-                max_concurrent_trials=SLOTS,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
+                max_concurrent_trials=SLOTS, reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id)
             ),
             run_config=tune.RunConfig(name="trials", storage_path=str(folder), verbose=0),
         ).fit()
