@@ -61,14 +61,17 @@ class Benchmark:
     left_out: Sequence[str] = field(default_factory=list)
 
     def run(self, workspace: Workspace, command: Command) -> Measurement | None:
-        """Run a command in a process of its own; return what it took, None where it took longer than the limit."""
+        """Run a command in a process of its own; return what it took, None where it took longer than the limit.
+
+        One that was measured before this benchmark was stopped is not run again.
+        """
         stem = command.name.replace(" ", "_")
         result, log = workspace.folder / f"{stem}.json", workspace.folder / f"{stem}.log"
         request = Request(
             command.kind, command.words, str(result), self.slots, command.stores, command.fails,
             command.fails and self.is_direct(workspace), self.profiled,
         )  # fmt: skip
-        code = run_forked(request, log, self.limit)
+        code = 0 if result.exists() else run_forked(request, log, self.limit)
         if code is None:
             return None
         measurement = Measurement(code) if code else Measurement(**json.loads(result.read_text()))
@@ -141,8 +144,7 @@ def measure_all(options: argparse.Namespace, folder: Path) -> None:
             path = folder / f"{scenario}_{count}.record.json"
             if not path.exists():
                 workspace = Workspace(folder / f"{scenario}_{count}", scenario, count)
-                shutil.rmtree(workspace.folder, ignore_errors=True)
-                workspace.folder.mkdir(parents=True)
+                workspace.folder.mkdir(parents=True, exist_ok=True)
                 too_long = find_too_long(before, count, options.limit)
                 path.write_text(benchmark.measure(workspace, too_long).to_json())
                 if not options.keep:
