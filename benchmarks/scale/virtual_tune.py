@@ -131,7 +131,7 @@ class VirtualTuner:
         counts = self._simulation.counts
         while len(self._running) < self._slots and self._left > 0:
             trial_id = f"{next(self._ids):08d}"
-            config = next(self._grid, FINISHED) if self._searcher is None else self._suggest(trial_id)
+            config: Any = next(self._grid, FINISHED) if self._searcher is None else self._suggest(trial_id)
             if config is None:
                 counts["suggestions of nothing"] += 1
                 if not self._events:

@@ -142,7 +142,8 @@ def test_the_direct_store_writes_the_rows_of_mlflow(load: Load, tmp_path: Path) 
     written = tmp_path / "points.txt"
     written.write_text("a file")
     runs = []
-    for store in (plain, direct, direct):
+    stores: tuple[Any, ...] = (plain, direct, direct)
+    for store in stores:
         runs.append(run_id := store.create("a0001 seed 0", {Tag.ARM: "a0001"}))
         store.set_tags(run_id, {Tag.ARM: "a0002", Tag.NOTES: ""})
         store.log_params(run_id, {"model": {"norm": "gn", "levels": [3, 4]}, "seed": 0})

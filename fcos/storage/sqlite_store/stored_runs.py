@@ -100,8 +100,11 @@ def read_runs(
     # -1 is no limit.
     query, values = f"{INFO} WHERE {ACTIVE}{having} {NEWEST_FIRST} LIMIT ?", [*values, -1 if limit is None else limit]
     with _reading(file) as connection:
-        rows = connection.execute(f"{INFO} WHERE {ACTIVE}{having} {NEWEST_FIRST}", parameters)
-        found = [StoredRun(row[0], row[1] or "", str(row[2]), row[3], row[4], row[5], row[6] or "") for row in rows]
+        rows = connection.execute(query, values)
+        found = [
+            StoredRun(run_id, name or "", str(experiment_id), status, start, end, artifact_uri or "")
+            for run_id, name, experiment_id, status, start, end, artifact_uri in rows
+        ]
         runs = {run.run_id: run for run in found}
         # Most values are those of other runs too: one object stands for all of them.
         known: dict[str, str] = {}

@@ -115,7 +115,7 @@ def test_the_sums_follow_each_event_and_look_at_its_training_alone(
         TrialReused(6, trial, summary_of({"branch": {}}), "other"),
         TrialStopped(5, trial, "no hours", begun=True),
     ]
-    counted = []
+    counted: list[Any] = []
     of = Totals.of
 
     def count(*arguments: Any) -> Totals:
