@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
@@ -21,9 +22,9 @@ class Column:
     # Of numbers, which are aligned on the right.
     is_number: bool = False
 
-    @property
+    @cached_property
     def width(self) -> int:
-        """Cells of the terminal that it takes."""
+        """Cells of the terminal that it takes: for each of its lines the same number."""
         return max(map(cell_len, (self.title, *self.cells)))
 
     @property

@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from orchestration.monitor import columns
 from orchestration.monitor.columns import Column, fit, make_table, plain_lines
 
 COLUMNS = (
@@ -57,3 +58,17 @@ def test_wide_characters_take_two_cells() -> None:
     column = Column("n", ("翘头剪", "abc"))
     assert column.width == 6
     assert plain_lines((column, Column("m", ("x", "y"))))[1:] == ["翘头剪  x", "abc     y"]
+
+
+def test_the_width_of_a_column_is_found_once_for_all_of_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def count(text: str) -> int:
+        measured.append(text)
+        return len(text)
+
+    monkeypatch.setattr(columns, "cell_len", count)
+    many = [Column("name", tuple(f"training {number}" for number in range(200)))]
+    assert len(plain_lines(many)) == 201
+    # For the width, and for what is padded of each line.
+    assert len(measured) <= 2 * 201
