@@ -165,12 +165,13 @@ def plan_trials(
     `data_digests` holds the digest of each arm's data, `extends` that of a checkpoint that all of them go on from.
     """
     trials: dict[str, Trial] = {}
+    settings = {arm: EvaluationSettings.of(config) for arm, config in configs.items()}
     for seed in seeds:
         for arm, config in configs.items():
             seeded = config.model_copy(update={"seed": seed})
             identity = train_identity(seeded, provenance, data_digests[arm], extends)
             same = trials.get(identity)
-            arms = {**(same.arms if same else {}), arm: EvaluationSettings.of(config)}
+            arms = {**(same.arms if same else {}), arm: settings[arm]}
             # One that goes on from another schedule has no steps in common with any.
             trunk = identity if extends else trunk_identity(seeded, provenance, data_digests[arm])
             trials[identity] = Trial(identity, seed, same.config if same else seeded, arms, data_digests[arm], trunk)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fcos.config.parse import flatten, with_keys
+from fcos.config.parse import with_keys
 from fcos.config.rates import rate_notes
 from fcos.config.run import Config
 from fcos.model.local_weights import KEY, check_sha256, file_sha256, local_file
@@ -15,8 +15,17 @@ from fcos.storage.store_conventions import WEIGHTS_DIGESTS
 
 def pinned_keys(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the keys of a plain config that name weights of which it holds the digest, which counts instead."""
-    flat = flatten(values)
-    return tuple(key for key, digest in WEIGHTS_DIGESTS.items() if None not in (flat.get(key), flat.get(digest)))
+    return tuple(
+        key for key, digest in WEIGHTS_DIGESTS.items() if None not in (_get(values, key), _get(values, digest))
+    )
+
+
+def _get(values: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a dotted key; None where there is none."""
+    found: Any = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def check_weights(config: Config) -> None:

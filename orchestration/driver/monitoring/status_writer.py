@@ -74,6 +74,9 @@ class StatusWriter:
         self._lab, self._plan, self._progress, self._tracker, self._clock = lab, plan, progress, tracker, clock
         self._metric = metric_of(lab, plan)
         self._courses: defaultdict[int, _Course] = defaultdict(_Course)
+        # By index: what was last written of a training, and its progress with the moment of its last sign then. Of
+        # thousands most wait or have ended.
+        self._written: dict[int, tuple[object, TrainingRecord]] = {}
         self._best: BestRow | None = None
         self._retries, self._failures = 0, Counter[str]()
         self._spent = Spent.nothing()
@@ -179,8 +182,16 @@ class StatusWriter:
             failures=dict(self._failures),
             store=None if outage is None else str(outage),
             store_lag_seconds=self._tracker.lag_seconds,
-            trainings=tuple(self._training(each) for each in tuple(progress.all_trials)),
+            trainings=tuple(self._current(each) for each in tuple(progress.all_trials)),
         )
+
+    def _current(self, progress: TrialProgress) -> TrainingRecord:
+        """Return what is written of a training; of one that does not run it is the same until something happens."""
+        version = (id(progress), progress.state, progress.step, progress.note, self._courses[progress.index].signed)
+        known = self._written.get(progress.index)
+        if known is None or progress.state == "running" or known[0] != version:
+            known = self._written[progress.index] = (version, self._training(progress))
+        return known[1]
 
     def _training(self, progress: TrialProgress) -> TrainingRecord:
         course, trial = self._courses[progress.index], progress.trial

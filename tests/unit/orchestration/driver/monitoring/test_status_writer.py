@@ -19,7 +19,7 @@ from orchestration.driver.events import (
 )
 from orchestration.driver.monitoring import status_writer
 from orchestration.driver.monitoring.status_writer import StatusWriter
-from orchestration.driver.progress import SweepProgress
+from orchestration.driver.progress import SweepProgress, TrialProgress
 from orchestration.experiment.training_folder import STATUS
 from orchestration.monitor.record import StatusRecord, TrainingRecord, read_status
 from orchestration.tracking.tracker import Tracker
@@ -178,3 +178,23 @@ def test_after_the_end_nothing_overwrites_it(driver: Driver) -> None:
 def test_the_store_is_shown_where_it_takes_nothing(driver: Driver, outage: str | None) -> None:
     driver.tracker.outage = outage
     assert driver.written().store == outage
+
+
+def test_only_what_runs_or_has_changed_is_made_anew(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    make = StatusWriter._training
+
+    def counted(writer: StatusWriter, progress: TrialProgress) -> TrainingRecord:
+        made.append(progress.index)
+        return make(writer, progress)
+
+    monkeypatch.setattr(StatusWriter, "_training", counted)
+    first = driver.written()
+    assert made == [each.index for each in first.trainings]
+    made.clear()
+    assert driver.written().trainings == first.trainings and made == []
+    driver.now = 101.0
+    driver.start()
+    assert [driver.training().state for _ in range(2)] == ["running", "running"] and made == [driver.index] * 2
+    driver.publish(TrialStopped(driver.index, driver.trial, "no hours", begun=True))
+    assert [driver.training().state for _ in range(2)] == ["stopped", "stopped"] and made == [driver.index] * 3
