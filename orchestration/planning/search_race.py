@@ -59,8 +59,9 @@ class SearchRace:
         of_point: dict[str, list[Trial]] = {name: [] for name in self.search.drawn}
         for trial in self.plan.trials:
             if trial.seed in self.search.seeds:
-                for arm in set(trial.arms) & set(of_point):
-                    of_point[arm].append(trial)
+                for arm in trial.arms:
+                    if arm in of_point:
+                        of_point[arm].append(trial)
         return [self._contender(name, trials, failed, running) for name, trials in of_point.items()]
 
     def known(self) -> list[tuple[Point, list[float] | None]]:
