@@ -14,7 +14,7 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.trial import files
 
-# Bytes of checkpoints above which the last lines of a command say how many there are.
+# Bytes of checkpoints from which on a command's last lines hold a note of their size.
 WORTH_A_LINE = 1e9
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcos.storage.checkpoint_folder import CheckpointError, averages_in, digest, verify
-from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, ORIGIN, POINTS, MetricPoint, RunSummary
+from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, ORIGIN, MetricPoint, RunSummary
 from fcos.storage.store_conventions import Tag
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.prefixes import Trunk
@@ -172,7 +172,8 @@ def _unusable(run: TaggedRun, trial: Trial, folder: Path) -> str:
     if files.training_id(folder) != run.tags.get(Tag.TRAINING_ID, ""):
         return f"its folder {folder} holds another training of the same identity"
     # All that would be copied must be readable, before anything of it is.
-    for file in (folder / name for name in (POINTS, *summary.all_files())):
+    files.read_points(folder)
+    for file in (folder / name for name in summary.all_files()):
         if file.exists():
             file.open("rb").close()
     if trial.is_coverage:

@@ -99,7 +99,7 @@ def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
     assert remove_checkpoints(lab_of(tmp_path, 1), plan).lines(1) == []
 
 
-def test_a_sweep_that_keeps_much_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_that_keeps_much_has_a_note_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3})
     assert describe_kept(plan, None) == []
     monkeypatch.setattr(retention, "WORTH_A_LINE", 2000)
