@@ -1,6 +1,6 @@
 """Cut a release from CHANGELOG.md, and print the notes of one.
 
-python .ci/changelog.py cut 0.2.0      what stands under [Unreleased] becomes 0.2.0 of today; the version is set where it is named
+python .ci/changelog.py cut 0.2.0      [Unreleased] becomes 0.2.0 of today; the version is set where it is named
 python .ci/changelog.py notes 0.2.0    the text of 0.2.0; exit code 1 where a named version differs or there is no text
 """
 
@@ -36,15 +36,19 @@ def check_named(root: Path, version: str) -> None:
         match = pattern.search((root / path).read_text())
         found = match.group(1) if match else "none"
         if found != version:
-            raise ReleaseError(f"{path}: its version is {found}, not {version}; python .ci/changelog.py cut {version} sets it")
+            raise ReleaseError(
+                f"{path}: its version is {found}, not {version}; python .ci/changelog.py cut {version} sets it"
+            )
 
 
 def notes(root: Path, version: str) -> str:
-    """Return the changelog's text of a version; raises ReleaseError where it has none, or files name another version."""
+    """Return the changelog's text of a version; raises ReleaseError without one, or where files name another version."""
     check_named(root, version)
     text = read_section((root / CHANGELOG).read_text(), f"[{version}]")
     if not text:
-        raise ReleaseError(f"{CHANGELOG}: nothing stands under [{version}]; python .ci/changelog.py cut {version} moves it there")
+        raise ReleaseError(
+            f"{CHANGELOG}: nothing stands under [{version}]; python .ci/changelog.py cut {version} moves it there"
+        )
     return text
 
 
@@ -59,7 +63,9 @@ def cut(root: Path, version: str, day: date) -> None:
     (root / CHANGELOG).write_text(released)
     for path, pattern in NAMED.items():
         before = (root / path).read_text()
-        (root / path).write_text(pattern.sub(lambda match: match.group().replace(match.group(1), version), before, count=1))
+        (root / path).write_text(
+            pattern.sub(lambda match: match.group().replace(match.group(1), version), before, count=1)
+        )
 
 
 def main() -> int:

@@ -32,7 +32,9 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_all_files_that_name_the_version_agree(changelog: ModuleType) -> None:
-    assert changelog.check_named(ROOT, "0.1.0") is None
+    changelog.check_named(ROOT, "0.1.0")
+    with pytest.raises(changelog.ReleaseError, match="pyproject"):
+        changelog.check_named(ROOT, "0.1.1")
 
 
 def test_a_release_gets_what_is_unreleased_and_its_version_stands_in_all_files(

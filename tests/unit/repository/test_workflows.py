@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from fcos.installation import ROOT
+from tests.helpers.deploy.files import linter
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # What a job may do beyond reading, by workflow and job.
@@ -63,6 +64,15 @@ def test_what_an_event_brings_reaches_no_shell_as_text(path: Path) -> None:
     # A branch or a title may hold commands.
     scripts = [step["run"] for step in steps_of(path) if "run" in step]
     assert scripts and not [script for script in scripts if "${{" in script]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_shellcheck_finds_nothing_in_steps(path: Path) -> None:
+    for script in [step["run"] for step in steps_of(path) if "run" in step]:
+        command = [linter("shellcheck"), "--shell=bash", "-"]
+        # As GitHub runs them.
+        done = subprocess.run(command, input=f"set -e\n{script}", capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, ""), script
 
 
 def test_tests_run_on_every_python_that_the_package_takes() -> None:
