@@ -42,7 +42,7 @@ def check_named(root: Path, version: str) -> None:
 
 
 def notes(root: Path, version: str) -> str:
-    """Return the changelog's text of a version; raises ReleaseError without one, or where files name another version."""
+    """Return the changelog's text of a version; raises ReleaseError without one or where files name another."""
     check_named(root, version)
     text = read_section((root / CHANGELOG).read_text(), f"[{version}]")
     if not text:

@@ -53,7 +53,7 @@ def test_images_are_built_from_stages_of_the_dockerfile_or_have_a_version() -> N
 
 @pytest.mark.parametrize("name", [name for name, each in SERVICES.items() if each.get("command", [""])[0] == "sh"])
 def test_shellcheck_finds_nothing_in_scripts(name: str) -> None:
-    shell, flag, script = SERVICES[name]["command"]
+    _, flag, script = SERVICES[name]["command"]
     # Compose takes $$ for a dollar sign.
     command = [linter("shellcheck"), "--shell=sh", "-"]
     done = subprocess.run(command, input=script.replace("$$", "$"), capture_output=True, text=True, check=False)
