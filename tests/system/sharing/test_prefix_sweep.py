@@ -91,6 +91,8 @@ def test_a_longer_training_goes_on_from_the_end_of_a_shorter_one(tmp_path: Path)
     assert json.loads((longer / "summary.json").read_text())["summary"]["resumed_from"] == 12
 
 
+# Seven trainings of two workers after each other, each of which starts Ray Train's processes.
+@pytest.mark.timeout(1800)
 @pytest.mark.slow(minutes=4)
 def test_trainings_on_two_workers_whose_budget_ends_amid_forks_have_the_numbers_of_trainings_from_the_start(
     tmp_path: Path, hold: Hold
