@@ -69,7 +69,7 @@ def cut(root: Path, version: str, day: date) -> None:
 
 
 def main() -> int:
-    """Do what is asked on the command line; exit code 2 where it cannot be read."""
+    """Do what the command line requests; exit code 2 where it cannot be read."""
     if len(sys.argv) != 3 or sys.argv[1] not in ("cut", "notes") or not VERSION.fullmatch(sys.argv[2]):
         print(__doc__, file=sys.stderr)
         return 2
