@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 PURPOSE = "Train every arm of an experiment with every seed, and report what it shows."
 EXAMPLES = (
+    "list center-ness",
+    "show ablation_centerness",
     "+experiment=ablation_centerness",
     "+experiment=ablation_centerness dry_run=true",
     "+experiment=ablation_centerness schedule.steps=600 experiment.seeds=[0,1] name=shorter",
@@ -25,7 +27,14 @@ def cli() -> int:
     from orchestration.cli.entry import run_entry
     from orchestration.config.overrides import help_text
 
-    return run_entry(sys.argv[1:], main, partial(help_text, "sweep", PURPOSE, EXAMPLES))
+    help_of = partial(help_text, "sweep", PURPOSE, EXAMPLES)
+    # Neither word is one of a sweep, as those are settings; a folder of --config-dir may be named so.
+    if {"list", "show"} & set(sys.argv[1:]):
+        from orchestration.cli.experiments import requests_text, show_experiments
+
+        if requests_text(sys.argv[1:]):
+            return run_entry(sys.argv[1:], show_experiments, help_of, json="none")
+    return run_entry(sys.argv[1:], main, help_of)
 
 
 def main(arguments: Sequence[str], stream: "EventStream") -> int:
