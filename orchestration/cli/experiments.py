@@ -113,7 +113,7 @@ def show_text(name: str, own: Path | None, width: int) -> str:
 
 def _command_of(name: str, header: ExperimentHeader, own: Path | None) -> str:
     """Return the command of an experiment, with what its header adds, such as a searcher."""
-    script, *words = header.command.split("orchestration/sweep.py")
+    script, *words = header.command.partition("\n")[0].split("orchestration/sweep.py")
     given = words[0].split() if script == "python " and words else []
     options = [] if own is None else [f"--config-dir={own}"]
     others = [word for word in given if not word.startswith(("+experiment=", "--config-dir"))]
@@ -127,6 +127,7 @@ def _facts(experiment: ExperimentConfig, header: ExperimentHeader) -> dict[str, 
     facts = {
         "papers": header.papers,
         "cost": header.cost,
+        "more": " ".join(header.command.splitlines()[1:]),
         "metrics": ", ".join(experiment.metrics),
         "seeds": seeds,
     }

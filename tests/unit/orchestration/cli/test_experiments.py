@@ -41,6 +41,7 @@ def test_arms_are_shown_with_what_they_set_and_the_lines_that_run_them() -> None
 
 def test_of_a_ladder_each_step_is_shown_with_what_it_adds() -> None:
     lines = show_text("ladder_table3", None, 10_000).splitlines()
+    assert lines[-1].endswith("sweep.py +experiment=ladder_table3 --cfg job")
     assert next(line for line in lines if line.startswith("giou ")).split()[1:] == ["model.loss.regression=giou"]
 
 
