@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from orchestration.cli.event_stream import EventStream
 
-# After which a signal that came during an import is sent again.
+# After which a signal that came where it cannot be raised is sent again.
 RETRY_SECONDS = 0.05
+# Functions, by module, under which Python calls back what was registered for an import or a fork. It swallows what is
+# raised there, and locks that the callbacks took for the time of an import or a fork stay taken.
+WITH_CALLBACKS = (
+    ("importlib._bootstrap", None),
+    ("_frozen_importlib", None),
+    ("subprocess", "_execute_child"),
+    ("multiprocessing.popen_fork", "_launch"),
+)
 OK, TRAINING_FAILED, USER_ERROR, FOLDER_IN_USE, STOPPED = 0, 1, 2, 3, 4
 # A command, with its arguments and the stream of its events.
 Main = Callable[[Sequence[str], "EventStream"], int]
@@ -164,14 +172,15 @@ def _detect_closed_output() -> Iterator[None]:
 def interrupt_on_signals() -> Iterator[list[int]]:
     """Let Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, which passes through Ray; ignore later ones.
 
-    During an import it is raised a moment later: Python swallows what is raised in the callbacks that clean up behind
-    an import, and is left with its import lock taken, so that the process neither stops nor goes on.
+    During an import and while a process is forked it is raised a moment later: Python swallows what is raised in the
+    callbacks that clean up behind them, and is left with the import lock, or that of filelock, taken, so that the
+    process neither stops nor goes on.
     Yields a list to which the number of the signal is appended.
     """
     caught: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if _is_importing(frame):
+        if _is_in_callbacks(frame):
             again = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
@@ -197,10 +206,11 @@ def interrupt_on_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    """Return whether a frame was called, however deep, by the import of a module."""
+def _is_in_callbacks(frame: FrameType | None) -> bool:
+    """Return whether a frame was called, however deep, by an import or by the start of a process."""
     while frame is not None:
-        if frame.f_globals.get("__name__") in ("importlib._bootstrap", "_frozen_importlib"):
+        module, function = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if any(module == name and under in (None, function) for name, under in WITH_CALLBACKS):
             return True
         frame = frame.f_back
     return False

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from orchestration.cli.entry import interrupt_on_signals
+from tests.helpers.processes.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -51,6 +53,42 @@ def test_a_signal_during_an_import_ends_the_import_first(tmp_path: Path, monkeyp
         assert "signalled_module" in sys.modules
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+# A lock is taken before a fork and given back after it, as filelock does; the signal comes between the two.
+FORKED = """
+import os, signal, subprocess, sys, threading
+from orchestration.cli.entry import interrupt_on_signals
+
+lock = threading.Lock()
+
+def give_back():
+    os.kill(os.getpid(), signal.SIGTERM)
+    sum(range(1000))
+    lock.release()
+
+os.register_at_fork(before=lock.acquire, after_in_parent=give_back)
+try:
+    with interrupt_on_signals() as caught:
+        START
+        signal.pause()
+except KeyboardInterrupt:
+    print(caught, "taken" if lock.locked() else "free")
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "subprocess.Popen([sys.executable, '-c', ''], preexec_fn=lambda: None).wait()",
+        "__import__('multiprocessing').get_context('fork').Process(target=print).start()",
+    ],
+)
+def test_a_signal_during_a_fork_waits_for_its_callbacks(start: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED.replace("START", start)], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.stdout.splitlines()[-1] == "[15] free", done.stdout + done.stderr
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
