@@ -1,0 +1,2 @@
+def config_keys_page() -> str:
+    return "# Every config key\n"
