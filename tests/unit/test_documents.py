@@ -23,9 +23,9 @@ from fcos.training import best
 from orchestration.driver import tune_run
 from orchestration.experiment import training_folder
 from orchestration.planning import plan, spent
+from tests.helpers.documents.commands import DOCUMENTS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A path below one of the project's folders; placeholders such as <name> are none.
 NAMED = re.compile(
     r"(?<![\w/<>.-])(?:fcos|conf|orchestration|analysis|benchmarks|tests|docs)/[\w/.-]+\.(?:py|yaml|md|png|html)\b"
