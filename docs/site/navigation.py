@@ -26,11 +26,13 @@ SECTIONS = (
         "Guides",
         (
             ("Running", "running.md"),
+            ("Your own data", "own_data.md"),
             ("Ablations and other experiments", "experiments.md"),
             ("Searches", "search.md"),
             ("Augmentation", "augmentation.md"),
             ("Prediction", "prediction.md"),
             ("Export", "export.md"),
+            ("A run's folder", "run_folder.md"),
             ("From Python", "api.md"),
         ),
     ),
