@@ -55,7 +55,9 @@ def build_site(output: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the documentation site, strictly.")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder that is emptied and filled; default build/site")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, help="folder that is emptied and filled; default build/site"
+    )
     output = parser.parse_args().output.resolve()
     stage_site(output)
     faults = build_site(output)

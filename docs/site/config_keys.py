@@ -17,9 +17,9 @@ FREE_NAMES = {"experiment.search.space": "experiment.search.space.<key>"}
 INTRODUCTION = """# Every config key
 
 Each key with its effect, the values that it takes, its default and unit. A command sets it as `key=value`
-([Running](running.md)). The default is that of the schema: files of `conf/` set others, such as `model=fcos_v1_r50` for a
-detector, and `python orchestration/train.py model=fcos_v1_r50 --cfg job` shows what they resolve to. Where no default is
-given, one of those files has the value. Rules over several keys are checked when a command starts.
+([Running](running.md)). The default is that of the schema: files of `conf/` set others, such as `model=fcos_v1_r50` for
+a detector, and `python orchestration/train.py model=fcos_v1_r50 --cfg job` shows what they resolve to. Where no default
+is given, one of those files has the value. Rules over several keys are checked when a command starts.
 
 The same as a JSON schema, for editors and programs: [config.schema.json](config.schema.json).
 """
@@ -135,7 +135,7 @@ def _key_text(key: Key) -> str:
     facts += [f"Default: `{key.default}`"] if key.default is not None else ["No default"]
     facts += [f"Unit: {key.unit}"] if key.unit is not None and key.unit not in UNSAID else []
     lines = "\n".join(f"- {fact}" for fact in facts)
-    return f'### `{key.name}` {{ #{key.name.replace("<key>", "key")} }}\n\n{_escaped(key.effect)}\n\n{lines}\n'
+    return f"### `{key.name}` {{ #{key.name.replace('<key>', 'key')} }}\n\n{_escaped(key.effect)}\n\n{lines}\n"
 
 
 def _escaped(text: str) -> str:

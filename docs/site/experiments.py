@@ -1,4 +1,4 @@
-"""Make the page of every experiment from the headers of conf/experiment/*.yaml, in the groups of docs/experiments.md."""
+"""Make the page of every experiment from the headers of conf/experiment/, in the groups of docs/experiments.md."""
 
 import re
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ FOLDER = ROOT / "conf" / "experiment"
 FIELD = re.compile(r"(Claim|Papers|Cost) +(\S.*)")
 INTRODUCTION = """# Every experiment
 
-What each file of `conf/experiment/` says of itself: its claim, the papers' numbers, and what it costs. Costs are those of the
-built-in default, drawn shapes on a few processors, unless they say otherwise; for yours add `dry_run=true`.
+The header of each file of `conf/experiment/`: its claim, the papers' numbers, and what it costs. Costs are those of the
+built-in default, drawn shapes on a few processors, unless another setting is named; for yours add `dry_run=true`.
 What arms, factors and seeds are, and how to run one at a paper's size, is in [Experiments](experiments.md).
 """
 

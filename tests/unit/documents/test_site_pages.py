@@ -99,7 +99,12 @@ def test_each_room_of_the_library_has_a_page_with_all_of_its_modules(tmp_path: P
     pages = write_api_pages(tmp_path)
     assert len(pages) == len(list(rooms())) > 20
     text = "\n".join((tmp_path / file).read_text() for _, file in pages)
-    for module in ("fcos.train", "fcos.assignment.fcos", "fcos.evaluation.saved.saved_evaluation", "analysis.stats.paired"):
+    for module in (
+        "fcos.train",
+        "fcos.assignment.fcos",
+        "fcos.evaluation.saved.saved_evaluation",
+        "analysis.stats.paired",
+    ):
         assert f"::: {module}\n" in text
     assert "::: fcos.cli" not in text
 
