@@ -142,6 +142,7 @@ def _escaped(text: str) -> str:
     """Return plain text as Markdown that shows it as it is, but for code in backticks."""
     parts = text.split("`")
     for index in range(0, len(parts), 2):
-        for mark in "\\*_<[":
+        for mark in "\\*_[":
             parts[index] = parts[index].replace(mark, f"\\{mark}")
+        parts[index] = parts[index].replace("<", "&lt;")
     return "`".join(parts)

@@ -92,4 +92,4 @@ def _section(experiment: Experiment) -> str:
 
 def _escaped(text: str) -> str:
     """Return text as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_<\[\]])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]])", r"\\\1", text).replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""Files that the documents name are there, and files that the code writes are in the document of a run's folder."""
+"""What documents name and link to is there, and files that the code writes are in the document of a run's folder."""
 
 import re
 from pathlib import Path
@@ -36,6 +36,24 @@ NAMED = re.compile(
 def test_files_that_a_document_names_are_there(document: Path) -> None:
     named = set(NAMED.findall(document.read_text()))
     assert sorted(name for name in named if not (ROOT / name).is_file()) == []
+
+
+def headings_of(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as a repository page and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_of_a_document_lead_to_a_file_and_a_heading(document: Path) -> None:
+    prose = re.sub(r"^    .*$", "", document.read_text(), flags=re.M)
+    lost = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        if "://" not in target and (not file.exists() or (anchor and anchor not in headings_of(file))):
+            lost.append(target)
+    assert lost == []
 
 
 def names_in(module: ModuleType) -> set[str]:
