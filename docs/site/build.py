@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 SETTINGS = HERE / "zensical.toml"
 OUTPUT = ROOT / "build" / "site"
 PAGES, HTML = "pages", "html"
+ASSETS = ("site.css", "iframe-worker.js")
 # Names the folder where mkdocstrings looks for modules: the code of this checkout.
 PATHS = "[project.plugins.mkdocstrings.handlers.python]\n"
 
@@ -35,7 +36,8 @@ def stage_site(output: Path) -> None:
     stage_documents(pages)
     write_page(pages / CONFIG_KEYS, config_keys_page())
     write_page(pages / EVERY_EXPERIMENT, experiments_page())
-    shutil.copyfile(HERE / "site.css", pages / "site.css")
+    for name in ASSETS:
+        shutil.copyfile(HERE / name, pages / name)
     modules = write_api_pages(pages)
     present = {file.name for file in pages.glob("*.md")}
     settings = SETTINGS.read_text(encoding="utf-8")
