@@ -20,6 +20,8 @@ class BackboneConfig(Section):
 
     # One of BackboneName, or timm/<name> for a network of timm that yields the strides in use.
     name: str
+    # Batch norms of the backbone: fixed at the weights' statistics (frozen_bn, the papers), by worker (bn), over
+    # all workers (sync_bn); own: those of a timm network without batch norms.
     norm: BackboneNorm
     # Weights to begin from: a set of torchvision by name (IMAGENET1K_V1), of timm by tag (timm/resnet18: a1_in1k), a
     # file (.safetensors, .pth), or `installed`: those that come as a Python package. null starts from random weights.

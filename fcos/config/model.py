@@ -33,8 +33,9 @@ class ModelConfig(Section):
     anchors_per_location: Literal[1, 9] = 1
     # How many boxes a location is assigned, each with predictions of its own (K of v2's section 4.4, MIP).
     targets_per_location: Literal[1, 2] = 1
-    # Mean and standard deviation of red, green and blue in 0..1: ImageNet's, as for torchvision's backbones.
+    # Mean of red, green and blue in 0..1, which is subtracted: ImageNet's, as for torchvision's backbones.
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    # Standard deviation of each color, by which the difference to the mean is divided.
     pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     backbone: BackboneConfig
     fpn: FPNConfig

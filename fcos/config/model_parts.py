@@ -44,6 +44,7 @@ class FPNConfig(Section):
     cells: int = Field(6, ge=1)
     # After each convolution; the papers' FPN has none.
     norm: PyramidNorm = "none"
+    # Channels of every level, and of the head.
     channels: int = Field(256, ge=8)
     # What P6 is computed from: P5 (FCOS) or C5 (RetinaNet).
     extra_levels_from: ExtraLevelsFrom = "p5"
@@ -52,12 +53,15 @@ class FPNConfig(Section):
 class HeadConfig(Section):
     """The prediction head."""
 
+    # Number of 3x3 convolutions in each tower, before the predicting one.
     num_convs: int = Field(4, ge=0)
     # Classification and regression have one tower each, or share one (v2's real-time models).
     towers: Towers = "separate"
     # One head for all levels (both papers), or one per level.
     across_levels: Literal["shared", "separate"] = "shared"
+    # After each convolution of the towers; bn_per_level has statistics and weights for each level.
     norm: HeadNorm = "gn"
+    # gn only: number of groups of channels; must divide fpn.channels.
     gn_groups: int = Field(32, ge=1)
     # Whether the convolutions of the towers have a bias, which a norm behind them makes all but superfluous.
     conv_bias: bool = True
@@ -67,9 +71,11 @@ class HeadConfig(Section):
     regression: Literal["exp", "relu", "deltas"] = "exp"
     # The regression is in units of the level's stride instead of pixels (v2); deltas are in units of the anchor.
     divide_by_stride: bool = False
+    # What is predicted beside class and box: nothing, the center-ness of a location, or the IoU of its box.
     quality: Quality = "centerness"
     # Tower that the quality is predicted from; own is a third tower.
     quality_branch: QualityBranch = "classification"
+    # Probability of every class at the start of training, as in RetinaNet.
     prior: float = Field(0.01, gt=0, lt=1)
 
 
@@ -147,6 +153,8 @@ class AssignmentConfig(Section):
 class LossConfig(Section):
     """The losses and their weights."""
 
+    # Loss of a box: -ln(IoU) (iou), 1 - IoU (linear_iou), torchvision's giou, diou and ciou, or a mean over the four
+    # sides in strides: of the difference (l1), its square (l2), or the difference of ln(1 + distance) (log_l1).
     regression: RegressionLoss = "iou"
     # Weight each location's regression loss by its center-ness target.
     weight_by_centerness: bool = True
@@ -157,10 +165,15 @@ class LossConfig(Section):
     normalizer_floor: NormalizerFloor = "one_per_step"
     # Loss of the quality: binary cross-entropy, or L1 on the probability (v2 Table 4).
     quality_loss: QualityLoss = "bce"
+    # Weight of positives in the focal loss; negatives have one minus it.
     focal_alpha: float = Field(0.25, ge=0, le=1)
+    # Exponent of the focal loss; 0 is cross-entropy.
     focal_gamma: float = Field(2.0, ge=0)
+    # Factor of the classification loss in the sum.
     classification_weight: float = Field(1.0, ge=0)
+    # Factor of the regression loss in the sum.
     regression_weight: float = Field(1.0, ge=0)
+    # Factor of the loss of the quality in the sum.
     quality_weight: float = Field(1.0, ge=0)
 
 
@@ -169,16 +182,20 @@ class PostprocessConfig(Section):
 
     # Source of the localisation quality in the score: none, the branch, or the predicted ltrb (dagger).
     quality: Literal["none", "branch", "from_regression"] = "branch"
+    # Score of a detection: class probability times quality, or the square root of that.
     score: Literal["product", "sqrt"] = "sqrt"
+    # Candidates of a lower value are dropped; threshold_on says of what.
     score_threshold: float = Field(0.05, ge=0, lt=1)
     # Whether the threshold applies to the classification alone or to the whole score.
     threshold_on: Literal["classification", "score"] = "classification"
+    # Maximum number of candidates that a level of an image hands to the suppression.
     topk_per_level: int = Field(1000, ge=1)
     # What the best of a level are chosen by: the whole score, or the classification alone (mmdetection).
     topk_by: TopkBy = "score"
     # How duplicates are removed: NMS; NMS in which predictions of one location do not suppress each other; or keeping
     # only scores that are the largest of their 3x3 neighbourhood, per level and class (CenterNet).
     suppression: Literal["nms", "set_nms", "peaks"] = "nms"
+    # IoU above which NMS drops the box of lower score.
     nms_threshold: float = Field(0.6, gt=0, le=1)
     # Whether IoUs in NMS count the last pixel of a box (inclusive; maskrcnn-benchmark's NMS).
     nms_corners: BoxConvention = "plain"
@@ -187,11 +204,13 @@ class PostprocessConfig(Section):
     # Whether boxes that have no area within the image are dropped: never; before NMS (mmdetection); or from what NMS
     # kept, so that fewer than max_detections may be left (AdelaiDet, detectron2).
     drop_empty: DropEmpty = "never"
+    # Maximum number of detections of an image (COCO counts 100).
     max_detections: int = Field(100, ge=1)
     # Every class over the threshold is a candidate, or only the best class of a location.
     multi_label: bool = True
     # Test-time augmentation: scales relative to the size of an image in evaluation, with tta_flip each also mirrored.
     tta_scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
+    # Test-time augmentation: detect in the mirrored image too.
     tta_flip: bool = False
     # Whether NMS compares boxes of one class, or all boxes of an image (for class-agnostic proposals).
     nms_over: NmsOver = "class"

@@ -24,7 +24,9 @@ SEED_KEYS = ("seed", "seeds", "data.synthetic.seed")
 class ExperimentConfig(Section):
     """A baseline, arms that each change a few keys, and the seeds that all arms share; or factors; or a search."""
 
+    # Name of the experiment, of its folder below `output` and of its run, unless `name` gives another.
     name: str
+    # Sentence of a paper that the experiment examines; its report begins with it.
     claim: str = ""
     # Arm that the others are compared with, seed by seed; coverage is deterministic and needs none.
     baseline: str | None = None
@@ -48,7 +50,9 @@ class ExperimentConfig(Section):
     # seeds: no more than these. decided: one more seed at a time, in which arms that are decided are left out, until
     # every arm is decided on the first metric or has most_seeds.
     until: Literal["seeds", "decided"] = "seeds"
+    # until=decided: number of seeds at which an arm that is not decided is left as it is.
     most_seeds: int = Field(default=12, ge=1, le=100)
+    # Metrics of the report; the first one is tested and decides.
     metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
     # Largest difference of the first metric that does not matter, in percent points of AP; of a search, of its metric
     # where seeds confirm the winner.

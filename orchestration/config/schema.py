@@ -23,6 +23,8 @@ ENVIRONMENT_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ClusterConfig(Section):
+    """Where trainings run, with what, and what happens when processes or machines are lost."""
+
     # local starts Ray on this machine; auto and host:port join a running cluster.
     address: str = "local"
     # Join a cluster that requires no token although it is reachable from other machines.
@@ -31,7 +33,9 @@ class ClusterConfig(Section):
     workers: int = Field(default=1, ge=1)
     # Least number of workers that a training continues with after nodes are lost; null waits for all of them.
     min_workers: int | None = Field(default=None, ge=1)
+    # CPUs that Ray reserves for each worker, and threads that it computes with.
     cpus_per_worker: int = Field(default=1, ge=1)
+    # GPUs that Ray reserves for each worker; a fraction lets several trainings of one worker share one.
     gpus_per_worker: float = Field(default=0, ge=0)
     # auto is the GPU where gpus_per_worker is above 0 and one is available.
     device: Literal["cpu", "cuda", "auto"] = "cpu"
@@ -71,6 +75,8 @@ class ClusterConfig(Section):
 
 
 class TrackingConfig(Section):
+    """The MLflow store that runs are recorded in."""
+
     # Address of the MLflow tracking store; null is an SQLite file in `output`.
     uri: str | None = None
     # The MLflow experiment of all sweeps.
@@ -110,8 +116,9 @@ class TrackingConfig(Section):
 class BudgetConfig(Section):
     """Limits of a sweep over all its commands; beyond them trainings stop at a checkpoint and none starts."""
 
-    # Hours times workers times their CPUs or GPUs; null is no limit.
+    # Hours times workers times their GPUs; null is no limit.
     gpu_hours: float | None = Field(default=None, gt=0)
+    # Hours times workers times their CPUs; null is no limit.
     cpu_hours: float | None = Field(default=None, gt=0)
     # Hours in which at least one training ran.
     wall_hours: float | None = Field(default=None, gt=0)

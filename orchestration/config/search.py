@@ -12,8 +12,11 @@ from fcos.config.parse import flatten
 class Distribution(Section):
     """The distribution of one key's values: exactly one of the first six fields is set."""
 
+    # One of these values.
     choice: tuple[Any, ...] | None = None
+    # low, high: spread evenly between them.
     uniform: tuple[float, float] | None = None
+    # low, high: spread evenly in the logarithm.
     loguniform: tuple[float, float] | None = None
     # Integers, both bounds included.
     randint: tuple[int, int] | None = None
@@ -58,8 +61,11 @@ class SearchConfig(Section):
 
     # Dotted key -> distribution of its values.
     space: dict[str, Distribution] = Field(min_length=1)
+    # Number of trainings, whatever their seeds, without those that confirm the winner.
     trials: int = Field(ge=1)
+    # Metric that the search optimizes.
     metric: str = "val/AP"
+    # Whether the highest or the lowest value of the metric is the best.
     mode: Literal["max", "min"] = "max"
     # Several metrics, `metric` among them and the others each to its better end: the search looks for their front.
     objectives: tuple[str, ...] = ()
@@ -153,9 +159,11 @@ class StrategyConfig(Section):
     early_stopping: Literal["none", "asha", "hyperband"] = "none"
     # No training is stopped before this step; one in reduction_factor continues after each rung.
     grace_steps: int | None = Field(default=None, ge=1)
+    # One in so many trainings continues after each rung.
     reduction_factor: int = Field(default=3, ge=2)
     # For hyperband only; trainings are assigned to brackets at random.
     brackets: int = Field(default=3, ge=2)
+    # Seed by which the searcher draws its points.
     seed: int = Field(default=0, ge=0)
     # Seeds, or their number, with which the winner and the starting point are trained at the end, so that they can be
     # compared by what did not choose the winner. 0 leaves that out; null is 6 for a search over several seeds, else 0.

@@ -1,4 +1,4 @@
-"""Files that the documents name are there, and files that the code writes are in the document of a run's folder."""
+"""What documents name and link to is there, and files that the code writes are in the document of a run's folder."""
 
 import re
 from pathlib import Path
@@ -23,9 +23,9 @@ from fcos.training import best
 from orchestration.driver import tune_run
 from orchestration.experiment import training_folder
 from orchestration.planning import plan, spent
+from tests.helpers.documents.commands import DOCUMENTS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A path below one of the project's folders; placeholders such as <name> are none.
 NAMED = re.compile(
     r"(?<![\w/<>.-])(?:fcos|conf|orchestration|analysis|benchmarks|tests|docs)/[\w/.-]+\.(?:py|yaml|md|png|html)\b"
@@ -38,6 +38,24 @@ def test_files_that_a_document_names_are_there(document: Path) -> None:
     assert sorted(name for name in named if not (ROOT / name).is_file()) == []
 
 
+def headings_of(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as a repository page and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_of_a_document_lead_to_a_file_and_a_heading(document: Path) -> None:
+    prose = re.sub(r"^    .*$", "", document.read_text(), flags=re.M)
+    lost = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        if "://" not in target and (not file.exists() or (anchor and anchor not in headings_of(file))):
+            lost.append(target)
+    assert lost == []
+
+
 def names_in(module: ModuleType) -> set[str]:
     """Return the values of a module's constants that are names of files or folders."""
     values = [value for key, value in vars(module).items() if key.isupper() and isinstance(value, str)]
@@ -45,8 +63,7 @@ def names_in(module: ModuleType) -> set[str]:
 
 
 def test_the_document_of_a_runs_folder_has_every_file_that_code_writes() -> None:
-    text = (ROOT / "docs" / "running.md").read_text()
-    section = text.partition("\n## A run's folder\n")[2].partition("\n## ")[0]
+    section = (ROOT / "docs" / "run_folder.md").read_text().partition("\n## ")[0]
     written = {
         *names_in(run_folder),
         *checkpoint_folder.REQUIRED_FILES,

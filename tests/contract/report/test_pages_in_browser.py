@@ -9,6 +9,7 @@ import pytest
 from analysis.report import write_report
 from tests.helpers.experiments.explored_sweeps import CLASSES, write_explored_sweep
 from tests.helpers.experiments.stored_sweeps import HOSTILE, SweepWriter
+from tests.helpers.processes.accessibility import find_violations
 from tests.helpers.processes.browser import open_browser, open_page
 
 PHONE, DESK = 390, 1280
@@ -51,6 +52,16 @@ def test_pages_fit_their_width_and_have_no_errors(
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
         assert opened.complaints == []
+
+
+@pytest.mark.parametrize("name", ["report.html", "explorer.html"])
+@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_have_no_serious_accessibility_faults(
+    browser: Any, folder: Path, name: str, width: int, scheme: str
+) -> None:
+    with open_page(browser, folder / name, width, scheme) as opened:
+        assert find_violations(opened.page) == []
 
 
 def texts(explorer: Any, selector: str) -> list[str]:

@@ -1,0 +1,58 @@
+"""Stage the documents of the repository as pages of the site, in their words, with their links led to the pages."""
+
+import re
+import shutil
+from pathlib import Path
+
+from docs.site.navigation import EVERY_EXPERIMENT
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+# Documents outside of docs/, and the page that each becomes.
+OUTSIDE = {
+    "README.md": "index.md",
+    "AGENTS.md": "AGENTS.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+}
+# What pages link to beside other pages.
+FILES = ("config.schema.json", "events.schema.json", "report.schema.json")
+LICENSE = "license.txt"
+# The end of a Markdown link or the source of an image: `](target)`, `src="target"`.
+TARGET = re.compile(r'(?<=\]\()[^)\s]+(?=\))|(?<=src=")[^"]+(?=")')
+
+
+def stage_documents(pages: Path) -> None:
+    """Write every document below a folder, and copy the images and schemas that they link to."""
+    for name, page in OUTSIDE.items():
+        write_page(pages / page, _page_text(ROOT / name))
+    for document in sorted(DOCS.glob("*.md")):
+        write_page(pages / document.name, _page_text(document))
+    shutil.copytree(DOCS / "images", pages / "images")
+    for name in FILES:
+        shutil.copyfile(DOCS / name, pages / name)
+    shutil.copyfile(ROOT / "LICENSE", pages / LICENSE)
+
+
+def write_page(file: Path, text: str) -> None:
+    """Write a page, with the folders that it needs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+def _page_text(document: Path) -> str:
+    text = document.read_text(encoding="utf-8")
+    return TARGET.sub(lambda match: page_target(document, match.group()), text)
+
+
+def page_target(document: Path, target: str) -> str:
+    """Return where a link of a document leads on the site: pages lie in one folder, as the documents of docs/ do."""
+    path, mark, anchor = target.partition("#")
+    if not path or "://" in path:
+        return target
+    name = (document.parent / path).resolve().relative_to(ROOT).as_posix()
+    if name == "conf/experiment":
+        return EVERY_EXPERIMENT
+    if name == "LICENSE":
+        return LICENSE
+    return OUTSIDE.get(name, name.removeprefix("docs/")) + mark + anchor
