@@ -14,7 +14,7 @@ from fcos.data.batching import canvas_size
 from fcos.data.coco import CocoDataset, Sample, make_dataset
 from fcos.data.loader import collate
 from fcos.data.prepare import prepare
-from fcos.draw.assignment import draw_assignment
+from fcos.drawing.assignment import draw_assignment
 from fcos.errors import ConfigError, suggest
 from fcos.inference import Trained, check_classes
 from fcos.structures import Assignment, Locations

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from fcos.export.origin import Origin, find_origin
+from fcos.exported.origin import Origin, find_origin
 from fcos.storage import checkpoint_folder
 from fcos.training import checkpoint
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcos.export.graph.nms_operator import float32_below, kept_by_nms
+from fcos.exported.graph.nms_operator import float32_below, kept_by_nms
 
 
 @given(st.floats(1e-3, 1.0), st.integers(-3, 3))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fcos.config.choices import BoxConvention
 from fcos.config.model_parts import PostprocessConfig
 from fcos.errors import ConfigError
-from fcos.export.graph.nms_operator import NO_CANDIDATE, kept_by_nms
+from fcos.exported.graph.nms_operator import NO_CANDIDATE, kept_by_nms
 from fcos.geometry import boxes_from_ltrb, centerness
 from fcos.postprocess.decode import peaks
 from fcos.structures import NO_OBJECT, HeadOutputs

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from fcos.draw.canvas import LONG_SIDE, TITLE_HEIGHT, canvas_of, color_of, hstack
-from fcos.draw.fonts import drawable_names, font_for
+from fcos.drawing.canvas import LONG_SIDE, TITLE_HEIGHT, canvas_of, color_of, hstack
+from fcos.drawing.fonts import drawable_names, font_for
 from fcos.structures import Detections
 
 # File systems allow 255 bytes, ".png" included.

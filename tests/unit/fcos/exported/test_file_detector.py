@@ -11,10 +11,10 @@ from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.data.synthetic import CLASSES
 from fcos.errors import ConfigError
-from fcos.export.file_detector import FileDetector, evaluate_file
-from fcos.export.graph.networks import DETECTIONS
-from fcos.export.latency import Timed
-from fcos.export.onnx_session import OnnxSession
+from fcos.exported.file_detector import FileDetector, evaluate_file
+from fcos.exported.graph.networks import DETECTIONS
+from fcos.exported.latency import Timed
+from fcos.exported.onnx_session import OnnxSession
 from tests.helpers.detections.exported_files import RECORD, noise_batch
 
 # Two images on a canvas of 64 x 96, and the locations of levels 3 to 6 on it.

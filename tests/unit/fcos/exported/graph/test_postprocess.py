@@ -7,7 +7,7 @@ import torch
 
 from fcos.config.model_parts import PostprocessConfig
 from fcos.errors import ConfigError
-from fcos.export.graph.postprocess import DensePostprocess, check_exportable
+from fcos.exported.graph.postprocess import DensePostprocess, check_exportable
 from fcos.geometry import compute_locations
 from fcos.structures import NO_OBJECT, Detections, HeadOutputs
 from tests.helpers.detections.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from fcos.export.graph.fold import folded_copy
-from fcos.export.graph.networks import DetectingNetwork, RawNetwork, example_inputs
-from fcos.export.graph.same_padding import with_constant_padding
-from fcos.export.record import FileRecord
+from fcos.exported.graph.fold import folded_copy
+from fcos.exported.graph.networks import DetectingNetwork, RawNetwork, example_inputs
+from fcos.exported.graph.same_padding import with_constant_padding
+from fcos.exported.record import FileRecord
 from fcos.inference import Trained
 
 # Name of the record among the extra files of an archive.

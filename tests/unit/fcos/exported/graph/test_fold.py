@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from fcos.export.graph.fold import folded_copy
+from fcos.exported.graph.fold import folded_copy
 from fcos.model.norm import FoldedConv2d, FrozenBatchNorm2d
 from tests.helpers.detections.random_detectors import make_random_detector
 

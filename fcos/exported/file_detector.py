@@ -17,7 +17,7 @@ from fcos.errors import ConfigError
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.coco import coco_metrics, gather_detections
 from fcos.evaluation.detect import Inference, detect_batch
-from fcos.export.graph.networks import (
+from fcos.exported.graph.networks import (
     DETECTIONS,
     LTRB,
     ORIGINAL_SIZES,
@@ -26,8 +26,8 @@ from fcos.export.graph.networks import (
     SIZES,
     predictions_per_location,
 )
-from fcos.export.onnx_session import OnnxSession, as_array, open_onnx
-from fcos.export.record import ROOT, VALIDATION, find_unknown_paths, without_paths
+from fcos.exported.onnx_session import OnnxSession, as_array, open_onnx
+from fcos.exported.record import ROOT, VALIDATION, find_unknown_paths, without_paths
 from fcos.inference import read_validation, with_changes
 from fcos.postprocess.decode import Postprocess
 from fcos.structures import Batch, Detections, HeadOutputs

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from fcos.errors import ConfigError, DataError
-from fcos.export import onnx_session, packages
-from fcos.export.file_detector import load_file_detector
-from fcos.export.graph.networks import DETECTIONS
-from fcos.export.onnx_session import OnnxSession, open_onnx
-from fcos.export.record import FileRecord
+from fcos.exported import onnx_session, packages
+from fcos.exported.file_detector import load_file_detector
+from fcos.exported.graph.networks import DETECTIONS
+from fcos.exported.onnx_session import OnnxSession, open_onnx
+from fcos.exported.record import FileRecord
 from tests.helpers.detections.exported_files import RECORD
 
 Write = Callable[..., Path]

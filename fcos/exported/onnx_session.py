@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcos.errors import MEMORY_MESSAGES, ConfigError, DataError, is_allocation_failure
-from fcos.export.graph.networks import ORIGINAL_SIZES, PIXELS, SIZES
-from fcos.export.onnx_file import MAX_BYTES
-from fcos.export.packages import require_onnxruntime
-from fcos.export.record import FileRecord
+from fcos.exported.graph.networks import ORIGINAL_SIZES, PIXELS, SIZES
+from fcos.exported.onnx_file import MAX_BYTES
+from fcos.exported.packages import require_onnxruntime
+from fcos.exported.record import FileRecord
 from fcos.storage.reading import file_stat, read_bytes
 
 _log = logging.getLogger(__name__)

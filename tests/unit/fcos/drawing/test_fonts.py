@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import ImageFont
 
-from fcos.draw import fonts
-from fcos.draw.boxes import draw_boxes
-from fcos.draw.fonts import drawable_names, font_for, undrawable_notes
+from fcos.drawing import fonts
+from fcos.drawing.boxes import draw_boxes
+from fcos.drawing.fonts import drawable_names, font_for, undrawable_notes
 
 # The letters of the Last Resort font are never designed: what no font has.
 NO_FONT = "\U0005fff0"

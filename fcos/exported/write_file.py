@@ -7,13 +7,13 @@ from typing import Literal
 import torch
 
 from fcos.errors import ConfigError
-from fcos.export.graph.networks import output_names
-from fcos.export.graph.postprocess import check_exportable
-from fcos.export.onnx_file import DEFAULT_OPSET, check_opset, onnx_file
-from fcos.export.origin import find_origin
-from fcos.export.packages import require_onnx
-from fcos.export.record import FileRecord, without_paths
-from fcos.export.torch_file import torch_file, trace
+from fcos.exported.graph.networks import output_names
+from fcos.exported.graph.postprocess import check_exportable
+from fcos.exported.onnx_file import DEFAULT_OPSET, check_opset, onnx_file
+from fcos.exported.origin import find_origin
+from fcos.exported.packages import require_onnx
+from fcos.exported.record import FileRecord, without_paths
+from fcos.exported.torch_file import torch_file, trace
 from fcos.inference import Trained
 from fcos.storage.files import write_atomically
 

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from fcos.export.file_detector import FileDetector
-from fcos.export.origin import find_origin
+from fcos.exported.file_detector import FileDetector
+from fcos.exported.origin import find_origin
 from fcos.inference import Trained, build_detect
 from fcos.structures import Batch
 

@@ -10,7 +10,7 @@ from fcos.config.parse import parse
 from fcos.data.batching import canvas_size
 from fcos.data.coco import Sample
 from fcos.data.loader import collate
-from fcos.draw.assignment import PANEL_LONG_SIDE, draw_assignment
+from fcos.drawing.assignment import PANEL_LONG_SIDE, draw_assignment
 
 
 def test_assignment_pictures_of_thin_images_have_bounded_sizes(read_group: Any) -> None:

@@ -10,10 +10,10 @@ import torch
 from torch.export import ExportedProgram
 
 from fcos.errors import ConfigError
-from fcos.export.graph.networks import ORIGINAL_SIZES, PIXELS, SIZES
-from fcos.export.onnx_operators import onnx_translations
-from fcos.export.packages import require_onnx
-from fcos.export.record import FileRecord
+from fcos.exported.graph.networks import ORIGINAL_SIZES, PIXELS, SIZES
+from fcos.exported.onnx_operators import onnx_translations
+from fcos.exported.packages import require_onnx
+from fcos.exported.record import FileRecord
 
 # Versions of ONNX's operators: torch writes from 18 on; deformable convolutions need 19.
 OPSETS: Final = range(18, 24)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fcos.draw.boxes import draw_boxes
-from fcos.draw.canvas import LONG_SIDE, SHORT_SIDE, TITLE_HEIGHT
-from fcos.draw.fonts import drawable_names
+from fcos.drawing.boxes import draw_boxes
+from fcos.drawing.canvas import LONG_SIDE, SHORT_SIDE, TITLE_HEIGHT
+from fcos.drawing.fonts import drawable_names
 
 BOX = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 LABEL = torch.tensor([0])

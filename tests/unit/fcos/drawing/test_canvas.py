@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 
-from fcos.draw.canvas import LONG_SIDE, TITLE_HEIGHT, canvas_of, picture_or_note
+from fcos.drawing.canvas import LONG_SIDE, TITLE_HEIGHT, canvas_of, picture_or_note
 
 # Virtual memory that may be added for the pictures of an image of 195 million pixels, itself 585 MB.
 PICTURE_BYTES = 1 << 30
 LIMITED = f"""
 import resource, torch
-from fcos.draw.assignment import draw_assignment
-from fcos.draw.boxes import draw_boxes
+from fcos.drawing.assignment import draw_assignment
+from fcos.drawing.boxes import draw_boxes
 from fcos.structures import Assignment, Locations, Targets
 pixels = torch.zeros(13_000, 15_000, 3, dtype=torch.uint8).permute(2, 0, 1)
 boxes, labels = torch.tensor([[0.0, 0.0, 9_000.0, 9_000.0]]), torch.zeros(1, dtype=torch.long)

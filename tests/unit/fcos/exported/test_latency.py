@@ -2,7 +2,7 @@
 
 import torch
 
-from fcos.export.latency import WARM_UP, Timed, measure_latency
+from fcos.exported.latency import WARM_UP, Timed, measure_latency
 from fcos.structures import Batch, Targets
 
 

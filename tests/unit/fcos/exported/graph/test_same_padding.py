@@ -10,7 +10,7 @@ from fcos.build import build_detector
 from fcos.config.model import ModelConfig
 from fcos.config.parse import with_keys
 from fcos.config.presets import load_presets
-from fcos.export.graph.same_padding import with_constant_padding
+from fcos.exported.graph.same_padding import with_constant_padding
 from fcos.model.detector import FCOS
 
 

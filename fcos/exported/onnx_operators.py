@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import torch
 
-from fcos.export.graph.nms_operator import NO_CANDIDATE, float32_below
+from fcos.exported.graph.nms_operator import NO_CANDIDATE, float32_below
 
 # Type of a boolean tensor, onnx.TensorProto.BOOL.
 BOOL: Final = 9

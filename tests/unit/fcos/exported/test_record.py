@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fcos.errors import ConfigError
-from fcos.export.record import FORMAT, MAX_CHARACTERS, PREFIX, FileRecord, find_unknown_paths, without_paths
+from fcos.exported.record import FORMAT, MAX_CHARACTERS, PREFIX, FileRecord, find_unknown_paths, without_paths
 from tests.helpers.detections.exported_files import RECORD
 
 

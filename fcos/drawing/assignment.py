@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from fcos.draw.canvas import TITLE_HEIGHT, canvas_of, color_of, tile
+from fcos.drawing.canvas import TITLE_HEIGHT, canvas_of, color_of, tile
 from fcos.structures import NO_OBJECT, Assignment, Locations, Targets
 
 # A sheet has up to ten panels.

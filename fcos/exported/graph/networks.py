@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fcos.assignment.anchors import anchor_sizes
 from fcos.config.choices import Placement
 from fcos.config.model import ModelConfig
-from fcos.export.graph.postprocess import DensePostprocess
+from fcos.exported.graph.postprocess import DensePostprocess
 from fcos.geometry import origin_and_step
 from fcos.model.detector import FCOS
 from fcos.structures import HeadOutputs
