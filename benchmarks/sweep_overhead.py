@@ -1,8 +1,8 @@
 """What orchestration adds to eight short trainings: python benchmarks/sweep_overhead.py
 
-Peer: a bare Python loop that calls `fcos.training_run.run` in one process, one training after the other, without Ray, MLflow
-and report. The sweep runs the same trainings one at a time (cluster.concurrent=1), then as many as fit. Results must be
-equal. Prints seconds, ratios, and where the sweep's time goes.
+Peer: a bare Python loop that calls `fcos.training_run.run` in one process, one training after the other, without Ray,
+MLflow and report. The sweep runs the same trainings one at a time (cluster.concurrent=1), then as many as fit. Results
+must be equal. Prints seconds, ratios, and where the sweep's time goes.
 """
 
 import argparse

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from fcos.assignment.build import Assign
 from fcos.build import build_detector, build_oracle_targets, build_train_state
 from fcos.config.choices import BoxConvention
 from fcos.config.evaluation import EvaluationSettings
@@ -73,14 +74,15 @@ def run(
     *,
     data_digest: str | None = None,
     forks: Collection[int] = (),
+    assign: Assign | None = None,
 ) -> RunSummary:
     """Train from the newest good checkpoint in the run's folder to the last step, evaluating on the way.
 
     `arms` names several settings by which this training is evaluated: inference settings, and averages of its weights;
     without them the configuration's own stand alone under the empty name. `data_digest` is that of the planned data
     (see `prepare`). After each of the steps `forks`, and at the first milestone, a checkpoint is kept apart, from which
-    other trainings go on. A run that is requested to stop ends at its next report, evaluated and saved; the summary's
-    `pruned` is that step. Every worker returns the same summary.
+    other trainings go on. `assign` takes the place of the configured assignment. A run that is requested to stop ends at
+    its next report, evaluated and saved; the summary's `pruned` is that step. Every worker returns the same summary.
 
     Raises ConfigError for a user's mistake, DataChanged for other data than planned, Diverged where the loss is no
     longer finite, and Preempted where the run saved itself because a machine of it will be taken away.
@@ -88,7 +90,7 @@ def run(
     seed_everything(config.resolved_seeds.weights, config.schedule.deterministic)
     kept = config.schedule.kept_milestone
     kept_steps = frozenset(forks) if kept is None else frozenset({*forks, kept})
-    run_ = _prepare(config, runtime, arms or {"": EvaluationSettings.of(config)}, data_digest, kept_steps)
+    run_ = _prepare(config, runtime, arms or {"": EvaluationSettings.of(config)}, data_digest, kept_steps, assign)
     log = LossLog()
     restored = restore(run_.state, log, config.schedule, runtime)
     workers = restored.workers
@@ -108,6 +110,7 @@ def _prepare(
     arms: Mapping[str, EvaluationSettings],
     data_digest: str | None,
     forks: frozenset[int],
+    assign: Assign | None,
 ) -> _Run:
     """Read the data, and build model, optimizer and loss."""
     assignment = config.model.assignment
@@ -125,7 +128,7 @@ def _prepare(
         data=data,
         train=make_dataset(data, "train", config.data, True, seed, masks=assignment.by_masks),
         val=make_dataset(data, "val", config.data, training=False, seed=seed),
-        state=build_train_state(config, detector, runtime, [ema for ema in by_weights if ema is not None]),
+        state=build_train_state(config, detector, runtime, [ema for ema in by_weights if ema is not None], assign),
         arms=by_weights,
         arm_names=tuple(arms),
         oracle_targets=build_oracle_targets(config.model, inference),
