@@ -81,8 +81,8 @@ def run(
     `arms` names several settings by which this training is evaluated: inference settings, and averages of its weights;
     without them the configuration's own stand alone under the empty name. `data_digest` is that of the planned data
     (see `prepare`). After each of the steps `forks`, and at the first milestone, a checkpoint is kept apart, from which
-    other trainings go on. `assign` takes the place of the configured assignment. A run that is requested to stop ends at
-    its next report, evaluated and saved; the summary's `pruned` is that step. Every worker returns the same summary.
+    other trainings go on. `assign` takes the place of the configured assignment. A run that is requested to stop ends
+    at its next report, evaluated and saved; the summary's `pruned` is that step. Every worker returns the same summary.
 
     Raises ConfigError for a user's mistake, DataChanged for other data than planned, Diverged where the loss is no
     longer finite, and Preempted where the run saved itself because a machine of it will be taken away.

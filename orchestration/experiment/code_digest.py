@@ -47,7 +47,8 @@ def deciding_modules(root: Path, entry: str) -> dict[str, Path]:
     waiting = [entry]
     while waiting:
         name = waiting.pop()
-        if name in seen or _presents(name):
+        # The package itself only offers names to other programs; it imports them all.
+        if name in seen or name == PACKAGE or _presents(name):
             continue
         seen.add(name)
         file = _file_of(root, name)

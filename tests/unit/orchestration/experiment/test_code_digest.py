@@ -53,6 +53,8 @@ def test_a_changed_assignment_makes_other_trainings_and_other_counts(checkout: P
         ("storage/bucket/folder_copy.py", "SIDE_BY_SIDE = 16", "SIDE_BY_SIDE = 8"),
         ("data/bucket_source.py", "import sys\n", "import json\nimport sys\n"),
         ("__main__.py", "import ", "import json  # noqa\nimport "),
+        ("__init__.py", "from importlib", "import json  # noqa\nfrom importlib"),
+        ("api/train.py", "MOST_DIFFERENCES: Final = 5", "MOST_DIFFERENCES: Final = 6"),
         ("studies/two_stage.py", "import torch\n", "import json\nimport torch\n"),
     ],
 )
