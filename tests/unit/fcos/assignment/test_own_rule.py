@@ -11,7 +11,7 @@ from fcos.assignment.own_rule import assign_by
 from fcos.config.model_parts import AssignmentConfig
 from fcos.errors import ConfigError
 from fcos.geometry import compute_locations
-from fcos.structures import NO_OBJECT, Locations, Targets
+from fcos.structures import NO_OBJECT, Targets
 
 LOCATIONS = compute_locations(((4, 4), (2, 2)), (16, 32), (64, 64), "half_stride", torch.device("cpu"))
 
@@ -73,7 +73,3 @@ def constant(value: float, dtype: torch.dtype = torch.long) -> Callable[[Tensor,
 def test_what_is_no_assignment_is_refused(match: Callable[[Tensor, Tensor, Tensor], Tensor], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         assign_by(match)(GIVEN, LOCATIONS)
-
-
-def test_locations_are_those_of_the_pyramid() -> None:
-    assert isinstance(LOCATIONS, Locations) and len(LOCATIONS.xy) == 20
