@@ -1,6 +1,7 @@
 """Run an experiment file of your own, and read its results: python examples/own_experiment.py [WORD ...]
 
-The file is own_experiment/experiment/head_of_mine.yaml. Words are those of the command line, such as schedule.steps=100.
+The file is own_experiment/experiment/head_of_mine.yaml. Words are those of the command line, such as
+schedule.steps=100.
 """
 
 import sys

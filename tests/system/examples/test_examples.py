@@ -15,7 +15,6 @@ from tests.helpers.experiments.sweeps import TINY, environment
 from tests.helpers.processes.waiting import PATIENCE
 
 EXAMPLES = ROOT / "examples"
-FEW = "schedule.steps=4", "schedule.warmup_steps=2", "schedule.eval_every=4"
 
 
 def test_the_list_has_every_example() -> None:
@@ -74,7 +73,7 @@ def run(example: str, folder: Path, *words: str) -> str:
 
 @pytest.mark.slow(minutes=1)
 def test_an_experiment_of_ones_own_ends_with_its_verdict(tmp_path: Path) -> None:
-    shown = run("own_experiment.py", tmp_path, *TINY, "model.head.num_convs=2", "experiment.seeds=[0,1]")
+    shown = run("own_experiment.py", tmp_path, *TINY, "experiment.seeds=[0,1]")
     assert re.search(r"(?m)^two: AP \d+\.\d over 2 seeds\nthree: AP \d+\.\d over 2 seeds$", shown), shown
     report = tmp_path / "outputs" / "head_of_mine" / "report" / "report.html"
     assert f"all is well: {report}" in shown and report.is_file()
