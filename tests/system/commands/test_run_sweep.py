@@ -51,7 +51,7 @@ def test_words_that_are_no_sweep_are_refused(words: tuple[str, ...], message: st
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="folder=.*nowhere: no such folder"):
+    with pytest.raises(ConfigError, match=r"folder=.*nowhere: no such folder"):
         run_sweep(folder=tmp_path / "nowhere")
 
 

@@ -131,7 +131,7 @@ def test_files_and_their_pixels_have_the_same_detections(detector: Trained, tmp_
 
 @pytest.mark.parametrize("function", [fcos.evaluate, lambda path: fcos.predict(path, "a.png")])
 def test_a_path_in_place_of_a_detector_is_refused(function: Callable[[Any], object]) -> None:
-    with pytest.raises(fcos.ConfigError, match="detector=<str>: has another type; give what fcos.load returns"):
+    with pytest.raises(fcos.ConfigError, match=r"detector=<str>: has another type; give what fcos\.load returns"):
         function("outputs/run")
 
 
@@ -170,7 +170,7 @@ def test_a_rule_of_ones_own_needs_a_model_that_takes_one(config: fcos.Config, tm
     oracle = with_keys(config, {"model.postprocess.oracle": "classification"})
     for refused in (fcos.train, fcos.draw_assignment):
         arguments: dict[str, Any] = {"folder": tmp_path} if refused is fcos.train else {}
-        with pytest.raises(fcos.ConfigError, match="oracles and the analysis `ambiguous` take model.assignment"):
+        with pytest.raises(fcos.ConfigError, match=r"oracles and the analysis `ambiguous` take model\.assignment"):
             refused(oracle, **arguments, match=first_box)
 
 
