@@ -82,4 +82,7 @@ def draw_assignment(
         )
     trained = detector if isinstance(detector, Trained) and match is None else None
     picture, lines = assignment_picture(config, split, image, trained, None if match is None else assign_by(match))
+    if trained is not None:
+        # It was moved to the CPU.
+        trained.detector.to(trained.device)
     return AssignmentPicture(picture, tuple(lines))
