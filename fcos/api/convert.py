@@ -9,7 +9,7 @@ from fcos.api.user_errors import check_choice, raises_config_error
 from fcos.errors import ConfigError
 from fcos.formats.as_coco import FolderSettings
 from fcos.formats.convert_folder import convert_folder
-from fcos.formats.structures import FormatName
+from fcos.formats.structures import FormatName, SplitName
 
 # Keys of data=auto in its messages -> the arguments here.
 _ARGUMENTS = (
@@ -61,15 +61,17 @@ def convert(
         check_choice("format", format, get_args(FormatName))
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction={val_fraction}: must lie between 0 and 1")
-    for split in files or {}:
+    given: dict[SplitName, str] = {}
+    for split, file in (files or {}).items():
         check_choice("files", split, ("train", "val"))
+        given[split] = file
     root = Path(folder).expanduser().absolute()
-    settings = FolderSettings(format, val_fraction, split_seed, dict(files or {}))
+    settings = FolderSettings(format, val_fraction, split_seed, given)
     try:
         done = convert_folder(root, Path(output), settings, overwrite=overwrite)
     except ConfigError as error:
         raise type(error)(_with_arguments(str(error))) from None
-    paths = {split.name: split.file for split in done.splits}
+    paths = {each.name: each.file for each in done.splits}
     changes = {"data.root": str(root)}
     for name in ("train", "val"):
         changes |= {f"data.{name}.annotations": str(paths[name].absolute()), f"data.{name}.images": "."}

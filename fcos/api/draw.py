@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import torch
 from PIL.Image import Image
 
@@ -38,7 +37,7 @@ def draw(prediction: Prediction, *, score: float = PICTURE_SCORE) -> Image:
     if isinstance(prediction.image, Path):
         pixels = torch.from_numpy(open_image(prediction.image, rules=prediction.rules))
     else:
-        pixels = torch.from_numpy(np.asarray(prediction.image)).permute(2, 0, 1)
+        pixels = torch.from_numpy(prediction.image).permute(2, 0, 1)
     keep = prediction.scores >= score
     shown = Detections(prediction.boxes[keep], prediction.scores[keep], prediction.labels[keep])
     return draw_picture(pixels, shown, prediction.classes)

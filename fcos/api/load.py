@@ -42,7 +42,7 @@ def load(
     fcos.errors.ConfigError: nowhere: no such folder or file
     """
     check_choice("device", device, get_args(Device))
-    check_type("path", path, str | Path, "give a folder or a file")  # type: ignore[arg-type]
+    check_type("path", path, str | Path, "give a folder or a file")
     check_type("changes", changes or {}, Mapping, 'give a mapping, such as {"data.root": "/data/coco"}')
     given = dict(changes or {})
     local = _local(path)
@@ -64,4 +64,4 @@ def _local(path: str | Path) -> Path:
 
 def check_detector(detector: object) -> None:
     """Raise ConfigError for anything but a loaded detector."""
-    check_type("detector", detector, (Trained, FileDetector), "give what fcos.load returns, or a Training's detector")
+    check_type("detector", detector, Trained | FileDetector, "give what fcos.load returns, or a Training's detector")

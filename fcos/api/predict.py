@@ -21,7 +21,8 @@ from fcos.prediction.sources import find_sources
 from fcos.structures import Detections
 
 # Pixels of one image: RGB from Pillow, or an array H x W x 3 of uint8.
-Pixels: TypeAlias = "Image.Image | np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
+Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+Pixels: TypeAlias = Image.Image | Array
 OnFailure: TypeAlias = Callable[[str], object]
 
 
@@ -39,7 +40,7 @@ class Prediction:
     labels: Tensor
     classes: tuple[str, ...] = field(repr=False)
     # Where `draw` gets the pixels from, and the rules by which a file is read.
-    image: Path | Pixels = field(repr=False)
+    image: Path | Array = field(repr=False)
     rules: ImageRules = field(repr=False)
 
     @property
@@ -65,7 +66,7 @@ class _Kept:
 @raises_config_error
 def predict(
     detector: Detector,
-    images: "str | Path | Pixels | Sequence[str | Path] | Sequence[Pixels]",
+    images: str | Path | Pixels | Sequence[str | Path] | Sequence[Pixels],
     *,
     score: float = 0.0,
     classes: Sequence[str] | None = None,
@@ -90,7 +91,7 @@ def predict(
     check_count("batch_size", batch_size)
     kept = _Kept(score, _labels(classes, detector.classes))
     predictor = Predictor(detector)
-    given = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
+    given: Sequence[object] = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else list(images)
     if not given:
         raise ConfigError("images=[]: names no image; give files, folders, patterns, or pixels")
     paths = [str(each) for each in given if isinstance(each, str | Path)]
@@ -137,7 +138,7 @@ def _predict_pixels(
             yield _prediction(detector, name, array, picture, found, kept)
 
 
-def _as_array(image: object, index: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def _as_array(image: object, index: int) -> Array:
     """Return pixels as an array H x W x 3; raises ConfigError for another form."""
     if isinstance(image, Image.Image):
         return np.array(image.convert("RGB"))
@@ -150,7 +151,7 @@ def _as_array(image: object, index: int) -> "np.ndarray[tuple[int, ...], np.dtyp
 
 
 def _prediction(
-    detector: Detector, name: str, image: "Path | Pixels", picture: Picture, found: Detections, kept: _Kept
+    detector: Detector, name: str, image: Path | Array, picture: Picture, found: Detections, kept: _Kept
 ) -> Prediction:
     keep = kept.of(found)
     return Prediction(

@@ -85,9 +85,9 @@ def train(
 
     def on_report(record: ProgressRecord) -> None:
         points.extend(record.points)
-        for point in record.points if on_point is not None else ():
-            assert on_point is not None
-            on_point(point)
+        if on_point is not None:
+            for point in record.points:
+                on_point(point)
 
     runtime = LocalRuntime(path, pick_device(device), on_report)
     summary = run(config, runtime, assign=None if match is None else assign_by(match))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
+from types import UnionType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from fcos.errors import ConfigError, Mistake, Transient, suggest
@@ -55,7 +56,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ConfigError(Mistake("no such choice", name, repr(value), hint=hint))
 
 
-def check_type(name: str, value: object, kinds: type[Any] | tuple[type[Any], ...], way_out: str) -> None:
+def check_type(name: str, value: object, kinds: type[Any] | UnionType, way_out: str) -> None:
     """Raise ConfigError for an argument of another type."""
     if not isinstance(value, kinds):
         raise ConfigError(Mistake("has another type", name, f"<{type(value).__name__}>", hint=way_out))

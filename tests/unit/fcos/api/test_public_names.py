@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -45,14 +46,14 @@ def test_a_configuration_and_a_sweep_load_no_torch(package: str, use: str) -> No
 
 
 @pytest.mark.parametrize("package", [fcos, orchestration])
-def test_no_public_name_is_that_of_a_module_whose_import_would_replace_it(package: object) -> None:
-    folder = ROOT / str(getattr(package, "__name__", ""))
+def test_no_public_name_is_that_of_a_module_whose_import_would_replace_it(package: ModuleType) -> None:
+    folder = ROOT / package.__name__
     modules = {Path(each).stem for each in folder.iterdir() if each.is_dir() or each.suffix == ".py"}
     assert len(modules) > 5 and modules & set(package.__all__) == set()
 
 
 @pytest.mark.parametrize("package", [fcos, orchestration])
-def test_every_public_name_is_there_and_described(package: object) -> None:
+def test_every_public_name_is_there_and_described(package: ModuleType) -> None:
     document = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     for name in package.__all__:
         assert getattr(package, name) is not None
@@ -60,6 +61,6 @@ def test_every_public_name_is_there_and_described(package: object) -> None:
 
 
 @pytest.mark.parametrize("package", [fcos, orchestration])
-def test_a_name_that_is_not_offered_is_refused_as_python_does(package: object) -> None:
+def test_a_name_that_is_not_offered_is_refused_as_python_does(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
         package.trian  # noqa: B018
