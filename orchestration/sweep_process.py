@@ -85,7 +85,7 @@ def run_sweep(
     ('none', 'from_regression', 'branch')
     >>> run_sweep("+experiment=ablation_centernes")
     Traceback (most recent call last):
-    fcos.errors.ConfigError: experiment=ablation_centernes: no such experiment; did you mean ablation_centerness?
+    fcos.errors.ConfigError: experiment=ablation_centernes: no such experiment; did you mean ablation_centerness ...
     """
     _check(words, Path(folder))
     command = [sys.executable, "-P", "-m", "orchestration.sweep", *words, JSON_OPTION]

@@ -36,7 +36,7 @@ def load(
 
     >>> detector = fcos.load(folder, changes={"model.postprocess.nms_threshold": 0.5})
     >>> detector.classes
-    ('disk', 'square', 'triangle', 'ring', 'cross')
+    ('disc', 'square', 'triangle', 'ring', 'cross')
     >>> fcos.load("nowhere")
     Traceback (most recent call last):
     fcos.errors.ConfigError: nowhere: no such folder or file
