@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw
 import fcos
 
 SIDE = 96
+# Keys of a split -> what follows its name in those of its file and its folder.
+FILES = (("annotations", ".json"), ("images", ""))
 
 
 def write_split(folder: Path, name: str, images: int, seed: int) -> None:
@@ -55,8 +57,6 @@ def main(folder: Path, steps: int = 150) -> fcos.Training:
     print(f"{prediction.name}: {', '.join(prediction.names[:3]) or 'nothing'}; drawn in {folder / 'detections.png'}")
     return training
 
-
-FILES = (("annotations", ".json"), ("images", ""))
 
 if __name__ == "__main__":
     main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/own_data"))

@@ -80,7 +80,8 @@ def run_sweep(
     Raises ConfigError for a mistake, with the text of the command line; FolderInUse; and RuntimeError where the command
     broke off.
 
-    >>> result = run_sweep("+experiment=ablation_centerness", "dry_run=true", folder=folder)
+    >>> words = "+experiment=ablation_centerness", "data.synthetic.train_images=50", "dry_run=true"
+    >>> result = run_sweep(*words, folder=folder)
     >>> result.plan.arms
     ('none', 'from_regression', 'branch')
     >>> run_sweep("+experiment=ablation_centernes")

@@ -42,7 +42,7 @@ def test_the_example_of_its_docstring_gives_what_it_shows(tmp_path: Path) -> Non
     example = doctest.DocTestParser().get_doctest(text, names, "run_sweep", None, 0)
     written: list[str] = []
     found = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=written.append)
-    assert found.attempted == 3 and written == []
+    assert found.attempted == 4 and written == []
 
 
 @pytest.mark.parametrize(
