@@ -54,7 +54,7 @@ def convert(
 
     >>> converted = fcos.convert(labelled, folder / "coco", val_fraction=0.5)
     >>> converted.format, converted.classes, sorted(converted.files)
-    ('yolo', ('cat',), ['train', 'val'])
+    ('yolo', ('cat', 'dog', 'red fox'), ['train', 'val'])
     >>> config = fcos.configure(data="coco", changes={**converted.changes, "data.short_sides": [64]})
     """
     if format is not None:

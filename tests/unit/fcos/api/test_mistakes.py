@@ -215,7 +215,7 @@ def test_inspect_and_convert_name_the_folder_and_arguments(tmp_path: Path) -> No
         ({"format": "voc"}, r"format=voc: .* holds nothing of this format"),
     ):
         with pytest.raises(fcos.ConfigError, match=message):
-            fcos.convert(root, tmp_path / "out", **arguments)  # type: ignore[arg-type]
+            fcos.convert(root, tmp_path / "out", **arguments)
     fcos.convert(root, tmp_path / "out")
     with pytest.raises(
         fcos.ConfigError, match=r"train\.json.*: would be overwritten; give overwrite, or another output"

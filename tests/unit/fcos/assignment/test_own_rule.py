@@ -17,10 +17,10 @@ LOCATIONS = compute_locations(((4, 4), (2, 2)), (16, 32), (64, 64), "half_stride
 
 
 def smallest_box(boxes: Tensor, xy: Tensor, strides: Tensor) -> Tensor:
-    """Assign each location to the smallest of the boxes that it lies inside."""
+    """Assign each location of the finest level to the smallest of the boxes that it lies inside."""
     sides = torch.cat([xy[:, None] - boxes[:, :2], boxes[:, 2:] - xy[:, None]], dim=2)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).expand(len(xy), -1)
-    cost = areas.where(sides.min(2).values > 0, torch.inf)
+    cost = areas.where((sides.min(2).values > 0) & (strides == 16)[:, None], torch.inf)
     least, index = cost.min(1)
     return index.where(least.isfinite(), NO_OBJECT)
 
@@ -40,7 +40,7 @@ GIVEN = targets([[2.0, 2.0, 60.0, 60.0], [10.0, 10.0, 30.0, 44.0]], [], [[1.0, 3
 
 
 def test_the_same_rule_gives_the_same_targets_as_the_configured_one() -> None:
-    setting = AssignmentConfig(ranges=((0, None), (0, None)), center_sampling_radius=None)
+    setting = AssignmentConfig(ranges=((0, 1000), (1000, None)), center_sampling_radius=None)
     ours, own = assign_fcos(GIVEN, LOCATIONS, setting), assign_by(smallest_box)(GIVEN, LOCATIONS)
     assert 0 < int(own.positive.sum()) < own.positive.numel()
     for name in ("matched", "labels", "ltrb", "centerness"):
