@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
 # Where names are checked, and where docstrings and comments are.
-NAMED = ("fcos", "orchestration", "analysis", "benchmarks", "tests")
-WRITTEN = ("fcos", "orchestration", "analysis", "benchmarks", ".ci")
+NAMED = ("fcos", "orchestration", "analysis", "benchmarks", "examples", "tests")
+WRITTEN = ("fcos", "orchestration", "analysis", "benchmarks", "examples", ".ci")
 # A retired word -> the field's own. Words of a name are what underscores and capitals separate.
 RETIRED = {
     "abreast": "max_concurrent",

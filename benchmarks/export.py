@@ -30,16 +30,16 @@ from fcos.config.parse import parse, set_value
 from fcos.config.presets import load_presets
 from fcos.config.run import Config
 from fcos.evaluation.detect import Inference, validate
-from fcos.export.file_detector import FileNetwork, evaluate_file, load_file_detector
-from fcos.export.latency import Latency, Timed, measure_latency
-from fcos.export.write_file import ExportOptions, export_detector
+from fcos.exported.file_detector import FileNetwork, evaluate_file, load_file_detector
+from fcos.exported.latency import Latency, Timed, measure_latency
+from fcos.exported.write_file import ExportOptions, export_detector
 from fcos.inference import Trained, evaluate, load_trained, read_validation
 from fcos.installation import ROOT, conf_folder
 from fcos.model.local_weights import file_sha256
 from fcos.postprocess.decode import Postprocess
 from fcos.runtime import LocalRuntime
-from fcos.train import run
 from fcos.training import checkpoint
+from fcos.training_run import run
 from orchestration.experiment.provenance import git_commit
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "export.md"

@@ -2,8 +2,8 @@
 
 Peer: each arm trained from the start. Ours: one training for arms that differ in what is evaluated alone, and first
 steps from the training that has them (share_prefixes). Both train in this process, on one thread, in turns, by
-`fcos.train.run`; metrics must be equal. Seconds are those of the processor, so that what else runs on the machine does
-not count; evaluations and checkpoints are in them, starting a process is not.
+`fcos.training_run.run`; metrics must be equal. Seconds are those of the processor, so that what else runs on the
+machine does not count; evaluations and checkpoints are in them, starting a process is not.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import ProgressRecord
-from fcos.train import run
+from fcos.training_run import run
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.data import prepare_data

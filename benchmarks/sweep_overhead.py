@@ -1,8 +1,8 @@
 """What orchestration adds to eight short trainings: python benchmarks/sweep_overhead.py
 
-Peer: a bare Python loop that calls `fcos.train.run` in one process, one training after the other, without Ray, MLflow
-and report. The sweep runs the same trainings one at a time (cluster.concurrent=1), then as many as fit. Results must be
-equal. Prints seconds, ratios, and where the sweep's time goes.
+Peer: a bare Python loop that calls `fcos.training_run.run` in one process, one training after the other, without Ray,
+MLflow and report. The sweep runs the same trainings one at a time (cluster.concurrent=1), then as many as fit. Results
+must be equal. Prints seconds, ratios, and where the sweep's time goes.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def run_bare(arguments: list[str]) -> None:
     import torch
 
     from fcos.runtime import LocalRuntime
-    from fcos.train import run
+    from fcos.training_run import run
     from orchestration.config.compose import compose
     from orchestration.config.overrides import check_overrides
     from orchestration.experiment.trials import arm_configs

@@ -22,7 +22,7 @@ from fcos.config.run import Config
 from fcos.coverage import run as coverage
 from fcos.errors import ConfigError
 from fcos.runtime import LocalRuntime
-from fcos.train import run
+from fcos.training_run import run
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.search import Distribution, StrategyConfig

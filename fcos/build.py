@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fcos.assignment.anchors import anchor_sizes
-from fcos.assignment.build import build_assign, build_locate, candidate_pairs
+from fcos.assignment.build import Assign, build_assign, build_locate, candidate_pairs
 from fcos.assignment.masks import pairs_on_mask
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
@@ -119,11 +119,16 @@ def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.dev
 
 
 def build_train_state(
-    config: Config, detector: FCOS, runtime: Runtime, averages: Collection[float] | None = None
+    config: Config,
+    detector: FCOS,
+    runtime: Runtime,
+    averages: Collection[float] | None = None,
+    assign: Assign | None = None,
 ) -> TrainState:
     """Put the detector on this worker's device and build all that trains it.
 
     `averages` are the decays of the moving averages that are evaluated; without them the configuration's own is built.
+    `assign` takes the place of the configured assignment, and gets no head outputs.
     Raises ConfigError where the batch does not divide over workers and micro-batches.
     """
     schedule = config.schedule
@@ -139,8 +144,8 @@ def build_train_state(
         # Only training is compiled: batches of evaluation have many shapes.
         forward=torch.compile(model, dynamic=False) if schedule.compile else model,
         locate=build_locate(config.model),
-        assign=build_assign(config.model, compiled=schedule.compile),
-        assigns_by_outputs=config.model.assignment.by_outputs,
+        assign=build_assign(config.model, compiled=schedule.compile) if assign is None else assign,
+        assigns_by_outputs=assign is None and config.model.assignment.by_outputs,
         loss=build_loss(config.model, compiled=schedule.compile, device=runtime.device),
         optimizer=optimizer,
         scheduler=make_lr_scheduler(optimizer, _build_lr_factor(schedule)),

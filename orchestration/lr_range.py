@@ -75,7 +75,7 @@ def write_results(test: "RangeTest", folder: "Path") -> str:
     """Write the numbers, and then the curve; return the file of the curve in words, or why there is none."""
     import json
 
-    from fcos.draw.canvas import picture_or_note
+    from fcos.drawing.canvas import picture_or_note
     from fcos.studies.lr_range import draw_range_test
 
     folder.mkdir(parents=True, exist_ok=True)

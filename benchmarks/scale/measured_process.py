@@ -26,7 +26,7 @@ LIBRARIES: Final = (
     "orchestration.driver.callback", "orchestration.driver.sweep_run", "orchestration.search.samplers",
     "orchestration.driver.searchers.plan_searcher", "orchestration.driver.searchers.race_searcher",
     "orchestration.driver.searchers.trial_searcher", "orchestration.driver.early_stopping",
-    "orchestration.monitor.view", "scale.made_results", "scale.direct_store", "fcos.train", "analysis.report",
+    "orchestration.monitor.view", "scale.made_results", "scale.direct_store", "fcos.training_run", "analysis.report",
     "analysis.explorer.page", "analysis.report_json.build", "analysis.sections.document", "matplotlib.figure",
 )  # fmt: skip
 

@@ -4,14 +4,10 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from fcos.cli.options import Commands, fraction
 from fcos.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fcos.formats.splits import TrainingSplits
-    from fcos.formats.structures import LabelledFolder, Recognised
 
 
 def add_parser(commands: Commands) -> None:
@@ -43,45 +39,30 @@ def run(options: argparse.Namespace) -> int:
 
     Raises ConfigError and DataError as data=auto does, and ConfigError for files that would be overwritten.
     """
-    from fcos.formats.write_coco import write_splits
-
-    root = options.folder.expanduser().absolute()
-    recognised, folder, splits = _read(root, options)
-    images = {"train": splits.train, "val": splits.val}
-    if folder.splits.get("test") and folder.splits["test"] != splits.val:
-        images["test"] = folder.splits["test"]
-    files = write_splits(options.output, images, folder, overwrite=options.overwrite)
-    print(f"{root}: {recognised.format}, {recognised.found}")
-    print(f"splits: {splits.reason}")
-    for note in folder.notes:
-        print(f"note: {note}")
-    for file, of_split in zip(files, images.values(), strict=True):
-        boxes = sum(len(image.boxes) for image in of_split)
-        print(f"written: {file}, {len(of_split)} images, {boxes} boxes, {len(folder.classes)} classes")
-    keys = _data_keys(root, files, options.exif_orientation)
-    print(f"train on it: python orchestration/train.py data=coco {keys}")
-    return 0
-
-
-def _read(root: Path, options: argparse.Namespace) -> "tuple[Recognised, LabelledFolder, TrainingSplits]":
-    """Return the format of a folder, its images, and those to train and to validate on."""
-    from fcos.formats.listing import list_folder
-    from fcos.formats.recognise import read_folder, recognise
-    from fcos.formats.splits import training_splits
+    from fcos.formats.as_coco import FolderSettings
+    from fcos.formats.convert_folder import convert_folder
     from fcos.formats.structures import SplitName
 
-    listing = list_folder(root, options.exif_orientation)
     given: dict[SplitName, str] = {}
     if options.train is not None:
         given["train"] = options.train
     if options.val is not None:
         given["val"] = options.val
+    settings = FolderSettings(options.format, options.val_fraction, options.split_seed, given, options.exif_orientation)
+    root = options.folder.expanduser().absolute()
     try:
-        recognised = recognise(listing, options.format)
-        folder = read_folder(listing, recognised.format, given)
-        return recognised, folder, training_splits(folder, options.val_fraction, options.split_seed)
+        converted = convert_folder(root, options.output, settings, overwrite=options.overwrite)
     except ConfigError as error:
         raise type(error)(_as_options(str(error))) from None
+    print(f"{root}: {converted.format}, {converted.found}")
+    print(f"splits: {converted.reason}")
+    for note in converted.notes:
+        print(f"note: {note}")
+    for split in converted.splits:
+        print(f"written: {split.file}, {split.images} images, {split.boxes} boxes, {len(converted.classes)} classes")
+    keys = _data_keys(root, [split.file for split in converted.splits], options.exif_orientation)
+    print(f"train on it: python orchestration/train.py data=coco {keys}")
+    return 0
 
 
 def _data_keys(root: Path, files: Sequence[Path], exif_orientation: str) -> str:

@@ -17,8 +17,8 @@ from fcos.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fcos.export.file_detector import FileDetector
-    from fcos.export.latency import Latency
+    from fcos.exported.file_detector import FileDetector
+    from fcos.exported.latency import Latency
     from fcos.inference import Trained
 
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     detector: FileDetector | Trained
     if is_exported(options.checkpoint):
-        from fcos.export.file_detector import evaluate_file
+        from fcos.exported.file_detector import evaluate_file
 
         detector = load_file(options)
         step = detector.record.step
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _latency(detector: "FileDetector | Trained", options: argparse.Namespace) -> "Latency":
     """Time the first validation images."""
-    from fcos.export.latency import Timed, measure_latency
+    from fcos.exported.latency import Timed, measure_latency
     from fcos.inference import read_validation
 
     _, batches = read_validation(detector, batch_size=options.latency_batch)

@@ -31,9 +31,9 @@ def run(options: argparse.Namespace) -> int:
 
     Raises ConfigError for what a format cannot hold, before anything is loaded where that is known.
     """
-    from fcos.export.onnx_file import DEFAULT_OPSET, check_opset
-    from fcos.export.packages import require_onnx
-    from fcos.export.write_file import ExportOptions, FileFormat, export_detector
+    from fcos.exported.onnx_file import DEFAULT_OPSET, check_opset
+    from fcos.exported.packages import require_onnx
+    from fcos.exported.write_file import ExportOptions, FileFormat, export_detector
     from fcos.prediction.memory import bytes_per_pixel
 
     requested: dict[FileFormat, bool] = {"onnx": options.onnx, "pt2": options.torch_export}

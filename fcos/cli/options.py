@@ -12,8 +12,8 @@ from fcos.errors import ConfigError
 from fcos.storage.bucket.address import is_address
 
 if TYPE_CHECKING:
-    from fcos.export.file_detector import FileDetector
-    from fcos.export.latency import Latency
+    from fcos.exported.file_detector import FileDetector
+    from fcos.exported.latency import Latency
     from fcos.inference import Trained
 
 # Suffixes of the files that `export` writes.
@@ -132,7 +132,7 @@ def load_file(options: argparse.Namespace) -> "FileDetector":
     """
     import torch
 
-    from fcos.export.file_detector import load_file_detector
+    from fcos.exported.file_detector import load_file_detector
 
     if options.model is not None:
         raise ConfigError(f"--model {options.model}: is for a file of published weights, not for {options.checkpoint}")

@@ -64,7 +64,11 @@ def set_value(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
     Sections on the path are copied, the original is unchanged. Raises ConfigError where the path leads through a value.
     """
-    first, _, remaining = key.partition(".")
+    return _set_below(values, key.split("."), value, key)
+
+
+def _set_below(values: dict[str, Any], path: list[str], value: Any, key: str) -> dict[str, Any]:
+    first, *remaining = path
     if not remaining:
         return {**values, first: value}
     section = values.get(first)
@@ -72,7 +76,7 @@ def set_value(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         section = {}
     if not isinstance(section, dict):
         raise ConfigError(f"{key}: {first} is a value, not a section")
-    return {**values, first: set_value(section, remaining, value)}
+    return {**values, first: _set_below(section, remaining, value, key)}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

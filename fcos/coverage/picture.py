@@ -14,8 +14,8 @@ from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import locations_of_largest
 from fcos.data.masks import unpack_masks
-from fcos.draw.assignment import assignment_panels
-from fcos.draw.canvas import tile
+from fcos.drawing.assignment import assignment_panels
+from fcos.drawing.canvas import tile
 from fcos.structures import Assignment, Locations, Targets
 
 # A legible image has few boxes, each with both sides at least this fraction of the image's longest side.

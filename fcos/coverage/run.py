@@ -20,7 +20,7 @@ from fcos.coverage.split import read_split
 from fcos.coverage.tally import Tally, tally
 from fcos.coverage.unrecalled import Unrecalled, excluded_boxes
 from fcos.data.prepare import check_digest
-from fcos.draw.canvas import picture_or_note
+from fcos.drawing.canvas import picture_or_note
 from fcos.runtime import Runtime
 from fcos.storage.reading import ProgressCallback
 from fcos.storage.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary

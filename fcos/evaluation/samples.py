@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from fcos.data.coco import CocoDataset
-from fcos.draw.boxes import save_detections
-from fcos.draw.canvas import picture_or_note
-from fcos.draw.fonts import undrawable_notes
+from fcos.drawing.boxes import save_detections
+from fcos.drawing.canvas import picture_or_note
+from fcos.drawing.fonts import undrawable_notes
 from fcos.images.open_image import open_image
 from fcos.structures import Detections
 

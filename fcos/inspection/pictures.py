@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fcos.config.run import DataConfig
 from fcos.data.prepare import image_rules
-from fcos.draw.boxes import draw_boxes
-from fcos.draw.canvas import canvas_of
+from fcos.drawing.boxes import draw_boxes
+from fcos.drawing.canvas import canvas_of
 from fcos.errors import DataError, ReadError
 from fcos.images.open_image import open_image
 from fcos.inspection.read import SplitView

@@ -12,7 +12,8 @@ from pydantic import Field
 from fcos.config.base import Section
 from fcos.config.choices import SPLITS, ExifOrientation, Split
 from fcos.config.model import ModelConfig
-from fcos.config.parse import flatten, parse, set_value
+from fcos.config.parse import parse, set_value
+from fcos.config.presets import read_option
 from fcos.config.run import DataConfig
 from fcos.data.bucket_source import local_folder
 from fcos.errors import ConfigError, suggest
@@ -20,7 +21,7 @@ from fcos.formats.as_coco import FolderSettings
 from fcos.formats.structures import FormatName, SplitName
 from fcos.inference import with_changes
 from fcos.inspection.folder_files import find_folder_files
-from fcos.installation import command, conf_folder
+from fcos.installation import command
 from fcos.storage import checkpoint_folder
 from fcos.storage.bucket.address import SEPARATOR, is_address
 from fcos.storage.bucket.local_copy import copy_of_run
@@ -191,7 +192,7 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
 
 def _of_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     """Return the data that data=NAME and its keys name, on top of conf/data/NAME.yaml."""
-    base = _conf("data", name)
+    base = read_option("data", name)
     own = [split for split in SPLITS if f"data.{split}.annotations" in given]
     values = _section("data", given, base)
     # Of a single split that is named, only that one is read.
@@ -222,7 +223,7 @@ def _model(given: Mapping[str, Any], unnamed: str = "trained unless another is n
     """Return the model that decides the level ranges, and its name in words, with `unnamed` where none is given."""
     name = str(given.get("model", DEFAULT_MODEL))
     changes = _model_values(given)
-    model = _validated(ModelConfig, "model", _set(_conf("model", name), changes))
+    model = _validated(ModelConfig, "model", _set(read_option("model", name), changes))
     return model, f"model={name}" + ("" if "model" in given else f" ({unnamed})") + (
         f", with {', '.join(f'model.{key}' for key in changes)} as given" if changes else ""
     )
@@ -249,17 +250,3 @@ def _validated(schema: type[SectionT], section: str, values: Values) -> SectionT
         return parse(schema, values)
     except ConfigError as error:
         raise ConfigError("; ".join(f"{section}.{line}" for line in str(error).splitlines())) from None
-
-
-def _conf(group: str, name: str) -> Values:
-    folder = conf_folder() / group
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in names:
-        raise ConfigError(f"{group}={name}: no such option; {suggest(name, names) or 'known: ' + ', '.join(names)}")
-    own: Values = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    # Files of the same group that this one changes; overrides of other groups do not matter here.
-    bases = [entry for entry in own.pop("defaults", ()) if isinstance(entry, str)]
-    values: Values = {}
-    for base in bases:
-        values = _set(values, flatten(_conf(group, base)))
-    return _set(values, flatten(own))

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from fcos.draw.boxes import draw_boxes
+from fcos.drawing.boxes import draw_boxes
 from fcos.structures import Detections
 
 # Longest side of a picture in pixels: what a screen shows.

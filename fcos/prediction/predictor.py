@@ -15,7 +15,7 @@ from fcos.data.coco import Sample
 from fcos.data.loader import collate
 from fcos.data.prepare import image_rules
 from fcos.errors import ConfigError
-from fcos.export.file_detector import FileDetector
+from fcos.exported.file_detector import FileDetector
 from fcos.images.open_image import read_image
 from fcos.images.resized_size import resized_size
 from fcos.inference import Trained, build_detect

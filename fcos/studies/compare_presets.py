@@ -21,8 +21,8 @@ from fcos.data.batching import canvas_size
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.loader import collate
 from fcos.data.sample_settings import SampleSettings
-from fcos.draw.assignment import difference_panel
-from fcos.draw.canvas import tile
+from fcos.drawing.assignment import difference_panel
+from fcos.drawing.canvas import tile
 from fcos.errors import ConfigError
 from fcos.losses.criterion import Losses
 from fcos.postprocess.decode import Postprocess

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from PIL.Image import Image
 
-from fcos.assignment.build import build_assign, build_locate
+from fcos.assignment.build import Assign, build_assign, build_locate
 from fcos.config.choices import Split
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig
@@ -14,20 +14,20 @@ from fcos.data.batching import canvas_size
 from fcos.data.coco import CocoDataset, Sample, make_dataset
 from fcos.data.loader import collate
 from fcos.data.prepare import prepare
-from fcos.draw.assignment import draw_assignment
+from fcos.drawing.assignment import draw_assignment
 from fcos.errors import ConfigError, suggest
 from fcos.inference import Trained, check_classes
 from fcos.structures import Assignment, Locations
 
 
 def assignment_picture(
-    config: Config, split: Split, image: str | None, trained: Trained | None = None
+    config: Config, split: Split, image: str | None, trained: Trained | None = None, assign: Assign | None = None
 ) -> tuple[Image, list[str]]:
     """Draw the assignment of one image, one panel per level, and describe it in lines of text.
 
     `image` is a file name or an id; None takes the first image with boxes. `trained` provides the outputs for
-    assignments that depend on them; the data must have its classes. Raises ConfigError for an unknown image, and
-    CheckpointError for other classes.
+    assignments that depend on them; the data must have its classes. `assign` takes the place of the configured
+    assignment. Raises ConfigError for an unknown image, and CheckpointError for other classes.
     """
     assignment_config = config.model.assignment
     data = prepare(
@@ -47,9 +47,9 @@ def assignment_picture(
     if trained is not None:
         with torch.no_grad():
             outputs = trained.detector.cpu()(batch.pixels, batch.sizes)
-    assignment = build_assign(config.model)(batch.targets, locations, outputs)
+    assignment = (assign or build_assign(config.model))(batch.targets, locations, outputs)
     titles = [
-        f"P{level} stride {stride}, {_range_text(config.model.assignment, level_index)}"
+        f"P{level} stride {stride}" + ("" if assign else f", {_range_text(config.model.assignment, level_index)}")
         for level_index, (level, stride) in enumerate(zip(config.model.levels, config.model.strides, strict=True))
     ]
     picture = draw_assignment(sample.image, batch.targets, assignment, locations, titles=titles)

@@ -12,8 +12,8 @@ from fcos.config.augmentation import AugmentationConfig
 from fcos.data.coco import CocoDataset
 from fcos.data.masks import add_masks
 from fcos.data.sample_settings import SampleSettings
-from fcos.draw.boxes import draw_boxes
-from fcos.draw.canvas import tile
+from fcos.drawing.boxes import draw_boxes
+from fcos.drawing.canvas import tile
 from fcos.errors import DataError
 from fcos.studies.draw_assignment import find_position
 

@@ -17,10 +17,10 @@ from fcos.device import to_device
 from fcos.errors import ConfigError
 from fcos.runtime import Runtime
 from fcos.structures import Batch
-from fcos.train import seed_everything
 from fcos.training.batch_norms import check_batch_norms
 from fcos.training.optim import make_lr_scheduler
 from fcos.training.step import TrainState, train_step
+from fcos.training_run import seed_everything
 from fcos.weights.begin import begin_from_weights
 
 # Share of the past in the smoothed loss.

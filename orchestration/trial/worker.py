@@ -202,7 +202,7 @@ def _run(task: Task, runtime: "Runtime") -> RunSummary:
         from fcos.coverage import run as coverage
 
         return coverage.run(config, runtime, arms, data_digest=task.data_digest)
-    from fcos import train as training
+    from fcos import training_run as training
 
     return training.run(config, runtime, arms, data_digest=task.data_digest, forks=task.forks)
 

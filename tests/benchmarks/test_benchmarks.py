@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fcos.evaluation.matches import match_detections
-from fcos.export.latency import Latency
+from fcos.exported.latency import Latency
 from fcos.statistics.outcomes import DECIDED
 from orchestration.experiment.provenance import Commit
 from tests.helpers.detections.weighted_evaluations import tied_evaluation

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fcos import train
+from fcos import training_run
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.coverage import run as coverage
@@ -40,7 +40,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         steps.append(record.step)
 
     config = parse(Config, json.loads((folder / "config.json").read_text()))
-    run = coverage.run if config.task == "coverage" else train.run
+    run = coverage.run if config.task == "coverage" else training_run.run
     summary = run(config, GlooRuntime(folder, torch.device("cpu"), listen, rank=rank, world_size=world_size))
     (folder / f"worker_{rank}.json").write_text(json.dumps([summary.model_dump(mode="json"), curve, steps]))
     dist.destroy_process_group()

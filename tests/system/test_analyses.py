@@ -13,7 +13,7 @@ from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import RunSummary
-from fcos.train import run
+from fcos.training_run import run
 
 ALL = ("class_agnostic", "proposals", "score_iou", "ambiguous", "errors")
 

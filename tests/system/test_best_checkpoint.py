@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fcos import train as training
+from fcos import training_run as training
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.evaluation.detect import Validation, validate

@@ -16,8 +16,8 @@ from fcos.data.prepare import prepare
 from fcos.device import to_device
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import ProgressRecord
-from fcos.train import run
 from fcos.training.step import train_step
+from fcos.training_run import run
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,7 +8,7 @@ import torch
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
-from fcos.train import run
+from fcos.training_run import run
 
 
 def on_coco_tiny(values: dict, shared_data: Path, tmp_path: Path) -> dict:

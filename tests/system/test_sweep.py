@@ -20,7 +20,7 @@ from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import ProgressRecord
 from fcos.storage.store_conventions import Artifact
 from fcos.storage.thumbnail_files import THUMBNAILS
-from fcos.train import run
+from fcos.training_run import run
 from orchestration.cli.lock import lock_folder
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides

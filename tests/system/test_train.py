@@ -24,9 +24,9 @@ from fcos.storage import checkpoint_folder
 from fcos.storage.evaluation_files import FILES, RESULTS
 from fcos.storage.run_folder import EVALUATION, STOP, ProgressRecord, RunSummary
 from fcos.storage.thumbnail_files import THUMBNAILS, digest_images
-from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.step import Diverged
+from fcos.training_run import run
 from tests.helpers.present import present
 
 CPU = torch.device("cpu")

@@ -283,7 +283,7 @@ def test_annotations_name_no_file_elsewhere(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a/b/c.png", "x" * 240 + ".png", "y/" * 100 + "z.png", "a\nb.png", "<img src=x>.png"])
 def test_pictures_of_odd_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
-    from fcos.draw.boxes import save_detections
+    from fcos.drawing.boxes import save_detections
     from fcos.structures import Detections
 
     none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))

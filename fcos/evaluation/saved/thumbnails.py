@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fcos.data.coco import CocoDataset
-from fcos.draw.canvas import picture_or_note
+from fcos.drawing.canvas import picture_or_note
 from fcos.images.open_image import open_image
 from fcos.storage.files import write_atomically
 from fcos.storage.thumbnail_files import (

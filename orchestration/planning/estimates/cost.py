@@ -212,7 +212,7 @@ def probe(trial: Trial, resources: Demand) -> Pace:
 
     from fcos.device import pick_device
     from fcos.runtime import LocalRuntime
-    from fcos.train import run
+    from fcos.training_run import run
 
     config = short_config(trial, resources.workers)
     speeds: list[float] = []

@@ -21,7 +21,7 @@ from fcos.storage.bucket.address import Address
 from fcos.storage.bucket.objects import open_objects
 from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.run_folder import RunSummary
-from fcos.train import run as train
+from fcos.training_run import run as train
 from tests.helpers.data.shapes import NAMES, upload_shapes, write_shapes
 from tests.helpers.servers.faulty_proxy import FaultyProxy
 from tests.helpers.servers.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server

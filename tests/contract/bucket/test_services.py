@@ -22,7 +22,7 @@ from fcos.storage.bucket.objects import Objects, open_objects
 from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS, SUMMARY, RunSummary
-from fcos.train import run as train
+from fcos.training_run import run as train
 from orchestration.bucket.generations import create, read_newest
 from orchestration.bucket.output import open_output
 from orchestration.cli.bucket_lock import LockTimes, lock_bucket

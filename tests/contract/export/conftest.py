@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fcos.export.file_detector import FileDetector, load_file_detector
-from fcos.export.write_file import ExportOptions, export_detector
+from fcos.exported.file_detector import FileDetector, load_file_detector
+from fcos.exported.write_file import ExportOptions, export_detector
 from fcos.inference import Trained
 from tests.helpers.detections.exported_files import Export, MakeTrained, untyped_tracing
 from tests.helpers.detections.random_detectors import make_random_detector

@@ -8,8 +8,8 @@ import torch
 
 from fcos.config.presets import load_presets
 from fcos.errors import ConfigError
-from fcos.export.file_detector import FileDetector, load_file_detector
-from fcos.export.write_file import ExportOptions, export_detector
+from fcos.exported.file_detector import FileDetector, load_file_detector
+from fcos.exported.write_file import ExportOptions, export_detector
 from fcos.inference import Trained, build_detect
 from fcos.structures import Batch
 from tests.helpers.detections.exported_files import (

@@ -10,8 +10,8 @@ import torch
 
 from fcos.data.coco import Sample
 from fcos.data.loader import collate
-from fcos.export.file_detector import FileDetector
-from fcos.export.record import FileRecord
+from fcos.exported.file_detector import FileDetector
+from fcos.exported.record import FileRecord
 from fcos.inference import Trained
 from fcos.structures import Batch, Detections
 

@@ -16,7 +16,7 @@ from fcos.config.run import Config
 from fcos.data.prepare import prepare
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import RunSummary
-from fcos.train import run
+from fcos.training_run import run
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from fcos.__main__ import main
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
-from fcos.train import run
+from fcos.training_run import run
 from tests.helpers.detections.exported_files import untyped_tracing
 
 

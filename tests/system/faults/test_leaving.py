@@ -16,9 +16,9 @@ from fcos.data.loader import eval_batches
 from fcos.runtime import LocalRuntime
 from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import MetricPoint, ProgressRecord, RunSummary
-from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.interruption import Preempted
+from fcos.training_run import run
 
 CPU = torch.device("cpu")
 
@@ -63,7 +63,7 @@ class Notice:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.at = 0, math.inf
-        monkeypatch.setattr("fcos.train.eval_batches", self._begin)
+        monkeypatch.setattr("fcos.training_run.eval_batches", self._begin)
 
     def _begin(self, *arguments: Any, **keywords: Any) -> Any:
         self.begun += 1

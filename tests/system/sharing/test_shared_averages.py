@@ -13,8 +13,8 @@ from fcos.inference import evaluate, load_trained
 from fcos.runtime import LocalRuntime
 from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.storage.run_folder import MetricPoint, RunSummary
-from fcos.train import run
 from fcos.training import checkpoint
+from fcos.training_run import run
 from tests.helpers.present import present
 
 CPU = torch.device("cpu")

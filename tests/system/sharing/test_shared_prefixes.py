@@ -13,8 +13,8 @@ from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.storage.checkpoint_folder import digest, folder_of, steps_in
 from fcos.storage.run_folder import FORKS, MetricPoint, ProgressRecord, RunSummary
-from fcos.train import run
 from fcos.training import checkpoint
+from fcos.training_run import run
 from orchestration.experiment.common_steps import common_steps
 from tests.helpers.present import present
 

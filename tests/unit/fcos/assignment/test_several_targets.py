@@ -21,7 +21,7 @@ from fcos.build import build_detector, build_loss, build_train_state
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
-from fcos.draw.assignment import assignment_panels
+from fcos.drawing.assignment import assignment_panels
 from fcos.geometry import areas, compute_locations, ious, ltrb_from_boxes
 from fcos.inference import load_trained
 from fcos.losses.criterion import FCOSLoss

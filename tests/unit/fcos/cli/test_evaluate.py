@@ -9,8 +9,8 @@ import pytest
 from fcos.__main__ import main
 from fcos.cli import evaluate
 from fcos.errors import ConfigError
-from fcos.export import file_detector
-from fcos.export.latency import Latency
+from fcos.exported import file_detector
+from fcos.exported.latency import Latency
 
 LATENCY = Latency(1.0, 2.0, 1, 1, (64, 64), 1, "cpu", "onnxruntime 1", "ab" * 32)
 

@@ -11,7 +11,7 @@ from fcos.annotations.annotations import Annotations
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import input_boxes
 from fcos.coverage.picture import PANEL_SIDE, draw_maps, image_to_draw
-from fcos.draw.canvas import LONG_SIDE, TITLE_HEIGHT
+from fcos.drawing.canvas import LONG_SIDE, TITLE_HEIGHT
 
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
 

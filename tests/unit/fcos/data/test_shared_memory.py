@@ -24,7 +24,7 @@ from fcos.data.shared_memory import PREFETCHED, check_shared_memory, largest_pad
 from fcos.errors import ConfigError, SharedMemoryError
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch
-from fcos.train import run
+from fcos.training_run import run
 from orchestration.trial.failures import is_retryable
 
 

@@ -8,9 +8,9 @@ import torch
 
 from fcos.config.parse import parse
 from fcos.config.run import Config
-from fcos.draw.boxes import save_detections
+from fcos.drawing.boxes import save_detections
 from fcos.runtime import LocalRuntime
-from fcos.train import run
+from fcos.training_run import run
 
 
 def test_fonts_that_cannot_be_searched_do_not_fail_the_training(

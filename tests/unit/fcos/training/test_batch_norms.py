@@ -13,8 +13,8 @@ from fcos.config.run import Config
 from fcos.data.prepare import prepare, sample_sizes
 from fcos.errors import ConfigError
 from fcos.runtime import LocalRuntime
-from fcos.train import run
 from fcos.training.batch_norms import check_batch_norms
+from fcos.training_run import run
 
 
 @dataclass

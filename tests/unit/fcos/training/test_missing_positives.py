@@ -11,9 +11,9 @@ from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.metrics import TERMS
 from fcos.runtime import LocalRuntime
-from fcos.train import run
 from fcos.training.missing_positives import MIN_STEPS, MissingPositives
 from fcos.training.step import LossLog
+from fcos.training_run import run
 
 
 def counted(*positives: float) -> MissingPositives:

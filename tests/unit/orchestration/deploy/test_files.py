@@ -82,7 +82,12 @@ def test_the_environment_of_a_job_is_one_and_packs_code_alone(tmp_path: Path) ->
     create_package(str(ROOT), package, include_gitignore=True, excludes=values["excludes"])
     with zipfile.ZipFile(package) as packed:
         names = packed.namelist()
-    for needed in ("fcos/train.py", "orchestration/sweep.py", "analysis/templates/report.html.j2", "conf/config.yaml"):
+    for needed in (
+        "fcos/training_run.py",
+        "orchestration/sweep.py",
+        "analysis/templates/report.html.j2",
+        "conf/config.yaml",
+    ):
         assert needed in names
     tops = {name.split("/")[0] for name in names}
     assert not tops & {".git", ".venv", "outputs", "mlruns", "tests", "docs", "benchmarks"}

@@ -45,14 +45,16 @@ def test_a_changed_assignment_makes_other_trainings_and_other_counts(checkout: P
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("train.py", '"""One training run', '"""One long training run'),
+        ("training_run.py", '"""One training run', '"""One long training run'),
         ("training/step.py", "\nimport torch\n", "\n# Why.\nimport torch  # a remark\n\n\n"),
-        ("draw/canvas.py", "sheet.paste(row, (0, top))", "sheet.paste(row, (1, top))"),
+        ("drawing/canvas.py", "sheet.paste(row, (0, top))", "sheet.paste(row, (1, top))"),
         ("evaluation/saved/save_evaluations.py", "compresslevel=6", "compresslevel=9"),
         ("evaluation/saved/saved_evaluation.py", "VERSION: Final = 1", "VERSION: Final = 2"),
         ("storage/bucket/folder_copy.py", "SIDE_BY_SIDE = 16", "SIDE_BY_SIDE = 8"),
         ("data/bucket_source.py", "import sys\n", "import json\nimport sys\n"),
         ("__main__.py", "import ", "import json  # noqa\nimport "),
+        ("__init__.py", "from importlib", "import json  # noqa\nfrom importlib"),
+        ("api/train.py", "MOST_DIFFERENCES: Final = 5", "MOST_DIFFERENCES: Final = 6"),
         ("studies/two_stage.py", "import torch\n", "import json\nimport torch\n"),
     ],
 )

@@ -18,7 +18,7 @@ from fcos.data.prepare import prepare
 from fcos.errors import DataChanged
 from fcos.installation import ROOT
 from fcos.runtime import LocalRuntime
-from fcos.train import run
+from fcos.training_run import run
 from orchestration.experiment import provenance
 from orchestration.experiment.provenance import (
     Commit,
