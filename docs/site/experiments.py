@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from docs.site.documents import DOCS, ROOT
+from orchestration.config.experiment_header import ExperimentHeader, read_header
 
 FOLDER = ROOT / "conf" / "experiment"
-FIELD = re.compile(r"(Claim|Papers|Cost) +(\S.*)")
 INTRODUCTION = """# Every experiment
 
 The header of each file of `conf/experiment/`: its claim, the papers' numbers, and what it costs. Costs are those of the
@@ -17,44 +16,18 @@ What arms, factors and seeds are, and how to run one at a paper's size, is in [E
 """
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """What the header of an experiment's file says."""
-
-    name: str
-    command: str
-    claim: str
-    papers: str
-    cost: str
-
-
-def read_experiment(file: Path) -> Experiment:
+def read_experiment(file: Path) -> ExperimentHeader:
     """Return the header of a file; ValueError where a part is missing."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    header = []
-    for line in lines[1:]:
-        if not line.startswith("#"):
-            break
-        header.append(line.removeprefix("#").removeprefix(" "))
-    fields: dict[str, list[str]] = {"Command": []}
-    current = "Command"
-    for line in header:
-        found = FIELD.match(line)
-        if found:
-            current = found.group(1)
-        fields.setdefault(current, []).append((found.group(2) if found else line).strip())
-    missing = [name for name in ("Command", "Claim", "Cost") if not any(fields.get(name, []))]
+    header = read_header(file)
+    missing = [name for name in ("command", "claim", "cost") if not getattr(header, name)]
     if missing:
         raise ValueError(f"{file}: its header has no {', '.join(missing)}")
-    text = {name: " ".join(filter(None, parts)) for name, parts in fields.items()}
-    return Experiment(
-        file.stem, "\n".join(filter(None, fields["Command"])), text["Claim"], text.get("Papers", ""), text["Cost"]
-    )
+    return header
 
 
-def read_experiments() -> list[Experiment]:
+def read_experiments() -> dict[str, ExperimentHeader]:
     """Return the headers of all files, by name."""
-    return [read_experiment(file) for file in sorted(FOLDER.glob("*.yaml"))]
+    return {file.stem: read_experiment(file) for file in sorted(FOLDER.glob("*.yaml"))}
 
 
 def question_groups() -> Iterator[tuple[str, list[str]]]:
@@ -70,24 +43,21 @@ def question_groups() -> Iterator[tuple[str, list[str]]]:
 
 def experiments_page() -> str:
     """Return the page: a heading for each question, below it its experiments."""
-    experiments = {experiment.name: experiment for experiment in read_experiments()}
+    experiments = read_experiments()
     groups = list(question_groups())
     listed = {name for _, names in groups for name in names}
     others = [name for name in experiments if name not in listed]
     parts = [INTRODUCTION]
     for question, names in [*groups, *([("others", others)] if others else [])]:
         parts.append(f"## {question[0].upper()}{question[1:]}\n")
-        parts += [_section(experiments[name]) for name in names]
+        parts += [_section(name, experiments[name]) for name in names]
     return "\n".join(parts)
 
 
-def _section(experiment: Experiment) -> str:
+def _section(name: str, experiment: ExperimentHeader) -> str:
     command = "\n".join(f"    {line}" for line in experiment.command.splitlines())
     papers = f"Papers\n:   {_escaped(experiment.papers)}\n\n" if experiment.papers else ""
-    return (
-        f"### {experiment.name}\n\n{_escaped(experiment.claim)}\n\n{command}\n\n{papers}"
-        f"Cost\n:   {_escaped(experiment.cost)}\n"
-    )
+    return f"### {name}\n\n{_escaped(experiment.claim)}\n\n{command}\n\n{papers}Cost\n:   {_escaped(experiment.cost)}\n"
 
 
 def _escaped(text: str) -> str:

@@ -50,7 +50,7 @@ def test_every_experiment_is_on_its_page_with_claim_and_cost() -> None:
 def test_a_header_without_cost_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "no_cost.yaml"
     file.write_text("# @package _global_\n# python orchestration/sweep.py +experiment=no_cost\n#\n# Claim   One.\n")
-    with pytest.raises(ValueError, match="no Cost"):
+    with pytest.raises(ValueError, match="no cost"):
         read_experiment(file)
 
 
@@ -100,7 +100,7 @@ def test_each_room_of_the_library_has_a_page_with_all_of_its_modules(tmp_path: P
     assert len(pages) == len(list(rooms())) > 20
     text = "\n".join((tmp_path / file).read_text() for _, file in pages)
     for module in (
-        "fcos.train",
+        "fcos.training_run",
         "fcos.assignment.fcos",
         "fcos.evaluation.saved.saved_evaluation",
         "analysis.stats.paired",
