@@ -16,7 +16,7 @@ KEYS = [key for section in read_sections() for key in section.keys]
 EXPERIMENTS = sorted(FOLDER.glob("*.yaml"))
 
 
-def test_every_config_key_says_what_it_does() -> None:
+def test_every_config_key_has_an_effect() -> None:
     assert len(KEYS) > 200
     assert [key.name for key in KEYS if not key.effect] == []
     assert len({key.name for key in KEYS}) == len(KEYS)
