@@ -1,5 +1,6 @@
 """Stage the documents of the repository as pages of the site, in their words, with their links led to the pages."""
 
+import html
 import re
 import shutil
 from pathlib import Path
@@ -18,6 +19,9 @@ OUTSIDE = {
 # What pages link to beside other pages.
 FILES = ("config.schema.json", "events.schema.json", "report.schema.json")
 LICENSE = "license.txt"
+# A bar in code within a table: a repository page shows it without its backslash, the site's Markdown with it.
+ESCAPED_BAR = "\\|"
+BAR_IN_CODE = re.compile(r"`([^`\n]*\\\|[^`\n]*)`")
 # The end of a Markdown link or the source of an image: `](target)`, `src="target"`.
 TARGET = re.compile(r'(?<=\]\()[^)\s]+(?=\))|(?<=src=")[^"]+(?=")')
 
@@ -42,6 +46,9 @@ def write_page(file: Path, text: str) -> None:
 
 def _page_text(document: Path) -> str:
     text = document.read_text(encoding="utf-8")
+    text = BAR_IN_CODE.sub(
+        lambda match: f"<code>{html.escape(match.group(1)).replace(ESCAPED_BAR, '&#124;')}</code>", text
+    )
     return TARGET.sub(lambda match: page_target(document, match.group()), text)
 
 

@@ -184,7 +184,7 @@ class PostprocessConfig(Section):
     quality: Literal["none", "branch", "from_regression"] = "branch"
     # Score of a detection: class probability times quality, or the square root of that.
     score: Literal["product", "sqrt"] = "sqrt"
-    # Candidates of a lower value are dropped; threshold_on says of what.
+    # Candidates of a lower value are dropped; of what: threshold_on.
     score_threshold: float = Field(0.05, ge=0, lt=1)
     # Whether the threshold applies to the classification alone or to the whole score.
     threshold_on: Literal["classification", "score"] = "classification"
