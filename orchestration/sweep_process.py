@@ -24,7 +24,7 @@ from orchestration.cli.event_stream import JSON_OPTION
 from orchestration.cli.lock import FolderInUse
 
 # Options that print text, and no events.
-_TEXT_OPTIONS = ("-h", "--help", "--schema", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+_TEXT_OPTIONS = ("-h", "--help", "--schema", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "list", "show")
 
 
 @dataclass(frozen=True)
