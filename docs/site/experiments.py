@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docs.site.documents import DOCS, ROOT
-from orchestration.config.experiment_header import ExperimentHeader, read_header
+from orchestration.cli.experiment_header import ExperimentHeader, read_header
 
 FOLDER = ROOT / "conf" / "experiment"
 INTRODUCTION = """# Every experiment

@@ -9,10 +9,10 @@ from fcos.errors import ConfigError, Mistake
 from fcos.installation import command
 from orchestration.cli.console import OutputConsole
 from orchestration.cli.entry import OK
+from orchestration.cli.experiment_header import ExperimentHeader, read_header
 from orchestration.config.compose import compose
 from orchestration.config.conf_files import experiment_claim, option_file
 from orchestration.config.experiment import ExperimentConfig
-from orchestration.config.experiment_header import ExperimentHeader, read_header
 from orchestration.config.groups import check_own_folder, groups, suggest_or_list
 from orchestration.config.overrides import check_overrides, split_config_dir
 
