@@ -101,6 +101,8 @@ def check_overrides(arguments: Sequence[str], own: Path | None = None) -> list[s
         if override.is_delete():
             checked.append(line)
         elif key in options and not value.strip().startswith("{"):
+            if key in chosen:
+                raise ConfigError(f"{line}: a second {key} beside {key}={chosen[key]}; give one of them")
             chosen[key] = _checked_option(key, value, options[key])
             # Hydra does not support null as the option of a group.
             choice = f"{'+' if key == 'experiment' else ''}{key}={value}"

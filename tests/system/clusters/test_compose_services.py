@@ -22,7 +22,7 @@ from fcos.installation import ROOT
 from tests.helpers.experiments.sweeps import SHARED, runs
 from tests.helpers.processes.ports import free_port
 from tests.helpers.processes.ray_nodes import ray_folder
-from tests.helpers.processes.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 from tests.helpers.servers.postgres import Database, database, needs_database
 from tests.helpers.servers.start import start_server
 
@@ -52,6 +52,7 @@ class Services:
             text = text.replace(target, str(self.folder / name))
         replaced = {
             "$$": "$",
+            "/tmp/ray/": f"{os.environ['RAY_TMPDIR']}/ray/",
             "0.0.0.0": "127.0.0.1",
             "@database/": f"@127.0.0.1:{self.database_port}/",
             "1000:1000": f"{os.geteuid()}:{os.getegid()}",
@@ -73,7 +74,9 @@ class Services:
     def environment(self, service: str) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PYTEST_", "AWS_"))}
         own = {key: self.translate(value, service) for key, value in SERVICES[service].get("environment", {}).items()}
-        return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **own}
+        # Ray joins no head at a local address else.
+        joins = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+        return {**kept, **joins, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **own}
 
     def run(self, service: str, words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
         """Run a command as in a service's container, until it ends."""
@@ -127,6 +130,9 @@ def services(made: Database, tmp_path: Path, ray_folder: None) -> Iterator[Servi
         found.run_to_its_end("make-bucket")
         for service in ("mlflow", "head", *["worker"] * SERVICES["worker"]["deploy"]["replicas"], "lab"):
             found.start(service)
+        # Here all nodes share the file by which a container knows that it has joined.
+        cpus = float(SERVICES["worker"]["deploy"]["replicas"])
+        wait_until(lambda: f"/{cpus} CPU" in found.run("lab", ["ray", "status"], tmp_path).stdout)
         yield found
     finally:
         found.close()
@@ -143,7 +149,7 @@ def test_the_documented_sweep_runs_through_all_services(services: Services, tmp_
     work = tmp_path / "lab"
     work.mkdir()
     python, entry, *words = documented()
-    done = services.run("lab", [python, str(ROOT / entry), *words, *SHARED], work)
+    done = services.run("lab", [python, str(ROOT / entry), *words, *SHARED[1:]], work)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     store = MlflowClient(services.translate("http://mlflow:5000", "lab"))
@@ -159,11 +165,11 @@ def test_the_documented_sweep_runs_through_all_services(services: Services, tmp_
     assert any(name.startswith("fcos-lab/mlflow/") and name.endswith("report.html") for name in listed)
     assert not (work / "outputs").exists()
     # The same command again finds all of it done.
-    again = services.run("lab", [python, str(ROOT / entry), *words, *SHARED], work)
+    again = services.run("lab", [python, str(ROOT / entry), *words, *SHARED[1:]], work)
     assert again.returncode == 0 and runs(Path(), NAME, store).keys() == found.keys(), again.stdout + again.stderr
 
 
-def test_keys_are_made_once_and_a_token_is_its_owners(tmp_path: Path) -> None:
+def test_keys_are_made_once_and_a_token_is_its_owners(tmp_path: Path, ray_folder: None) -> None:
     for volume in ("ray-keys", "database-keys"):
         (tmp_path / volume).mkdir()
     services = Services(tmp_path, free_port())

@@ -22,6 +22,8 @@ METRIC = "experiment.search.metric"
         (["model.hed.norm=gn"], r"no such key model\.hed\.norm; did you mean model\.head\.norm"),
         (["schedule.lrr=1"], r"no such key schedule\.lrr; did you mean schedule\.lr"),
         (["schedule.steps=1,2"], "several values"),
+        (["+experiment=noise_floor", "+experiment=oracles"], "a second experiment beside experiment=noise_floor"),
+        (["schedule=brief", "schedule=brief"], "schedule=brief: a second schedule beside schedule=brief; give one"),
         (["schedule.milestones=1,2"], r"several values.*a list has brackets: 'schedule\.milestones=\[1,2\]'"),
         (["model.head.norm=g=n"], r"not readable; write 'model\.head\.norm=\"g=n\"' \(outer quotes for the shell"),
         (["dta.root=/a=b"], r"no such key dta\.root; did you mean data\.root"),
