@@ -80,8 +80,6 @@ UNITS: dict[str, tuple[str, ...]] = {
     "exponent": ("model.loss.focal_gamma",),
     "a count": (
         "model.levels",
-        "model.anchors_per_location",
-        "model.targets_per_location",
         "model.backbone.frozen_stages",
         "model.backbone.deformable_stages",
         "model.fpn.cells",
