@@ -40,4 +40,4 @@ def test_examples_give_what_they_show(tmp_path: Path, monkeypatch: pytest.Monkey
             names["detector"] = names["training"].detector
         if written:
             failures[function] = "".join(written)
-    assert failures == {}
+    assert failures == {}, "\n".join(failures.values())
