@@ -75,7 +75,8 @@ def main(*words: str, folder: Path = Path()) -> SweepResult:
         token.write_text(secrets.token_hex(16))
         # Of the nodes, and of the sweep that joins them.
         os.environ |= {"RAY_TMPDIR": ray_folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        os.environ |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+        # The logs of the nodes are read while they run.
+        os.environ |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "PYTHONUNBUFFERED": "1"}
         head = ["--head", f"--port={port}", f"--ray-client-server-port={client}"]
         head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
         stack.enter_context(started_node(Path(ray_folder), "head", *head))
