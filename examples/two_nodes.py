@@ -67,7 +67,7 @@ def wait_for_start(node: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def main(*words: str, folder: Path = Path()) -> SweepResult:
     """Start both nodes, run the sweep on them with two trainings at once, and end them."""
-    port, dashboard = free_ports(2)
+    port, dashboard, client = free_ports(3)
     # Paths of sockets are short, so Ray's own folder does not lie below that of the sweep.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as ray_folder, ExitStack() as stack:
         token = Path(ray_folder) / "token"
@@ -75,8 +75,10 @@ def main(*words: str, folder: Path = Path()) -> SweepResult:
         token.write_text(secrets.token_hex(16))
         # Of the nodes, and of the sweep that joins them.
         os.environ |= {"RAY_TMPDIR": ray_folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        os.environ |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-        head = ("--head", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}")
+        # The logs of the nodes are read while they run.
+        os.environ |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "PYTHONUNBUFFERED": "1"}
+        head = ["--head", f"--port={port}", f"--ray-client-server-port={client}"]
+        head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
         stack.enter_context(started_node(Path(ray_folder), "head", *head))
         stack.enter_context(started_node(Path(ray_folder), "second", f"--address=127.0.0.1:{port}"))
         print(f"two nodes at 127.0.0.1:{port}")

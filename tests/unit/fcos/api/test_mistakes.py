@@ -131,7 +131,7 @@ def test_files_and_their_pixels_have_the_same_detections(detector: Trained, tmp_
 
 
 @pytest.mark.parametrize("function", [fcos.evaluate, lambda path: fcos.predict(path, "a.png")])
-def test_a_path_in_place_of_a_detector_is_refused(function: Callable[[Any], object]) -> None:
+def test_a_path_instead_of_a_detector_is_refused(function: Callable[[Any], object]) -> None:
     with pytest.raises(fcos.ConfigError, match=r"detector=<str>: has another type; give what fcos\.load returns"):
         function("outputs/run")
 
