@@ -80,13 +80,13 @@ def run_sweep(
     Raises ConfigError for a mistake, with the text of the command line; FolderInUse; and RuntimeError where the command
     broke off.
 
-    >>> words = "+experiment=ablation_centerness", "data.synthetic.train_images=50", "dry_run=true"
-    >>> result = run_sweep(*words, folder=folder)
-    >>> result.plan.arms
-    ('none', 'from_regression', 'branch')
-    >>> run_sweep("+experiment=ablation_centernes")
-    Traceback (most recent call last):
-    fcos.errors.ConfigError: experiment=ablation_centernes: no such experiment; did you mean ablation_centerness ...
+        >>> words = "+experiment=ablation_centerness", "data.synthetic.train_images=50", "dry_run=true"
+        >>> result = run_sweep(*words, folder=folder)
+        >>> result.plan.arms
+        ('none', 'from_regression', 'branch')
+        >>> run_sweep("+experiment=ablation_centernes")
+        Traceback (most recent call last):
+        fcos.errors.ConfigError: experiment=ablation_centernes: no such experiment; did you mean ablation_centerness ...
     """
     _check(words, Path(folder))
     command = [sys.executable, "-P", "-m", "orchestration.sweep", *words, JSON_OPTION]

@@ -39,9 +39,8 @@ def stage_site(output: Path) -> None:
     for name in ASSETS:
         shutil.copyfile(HERE / name, pages / name)
     modules = write_api_pages(pages)
-    present = {file.name for file in pages.glob("*.md")}
     settings = SETTINGS.read_text(encoding="utf-8")
-    settings = settings.replace("[project]\n", f"[project]\n{navigation_toml(present, modules)}", 1)
+    settings = settings.replace("[project]\n", f"[project]\n{navigation_toml(modules)}", 1)
     settings = settings.replace(PATHS, f"{PATHS}paths = [{str(ROOT)!r}]\n", 1)
     (output / "zensical.toml").write_text(settings, encoding="utf-8")
 

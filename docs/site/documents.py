@@ -15,10 +15,14 @@ OUTSIDE = {
     "AGENTS.md": "AGENTS.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
+    "SECURITY.md": "SECURITY.md",
+    "CODE_OF_CONDUCT.md": "CODE_OF_CONDUCT.md",
+    "examples/README.md": "examples.md",
 }
 # What pages link to beside other pages.
 FILES = ("config.schema.json", "events.schema.json", "report.schema.json")
-LICENSE = "license.txt"
+# Files that are no documents, and the names under which a browser shows them as text.
+TEXTS = {"LICENSE": "license.txt", "CITATION.cff": "citation.txt"}
 # A bar in code within a table: a repository page shows it without its backslash, the site's Markdown with it.
 ESCAPED_BAR = "\\|"
 BAR_IN_CODE = re.compile(r"`([^`\n]*\\\|[^`\n]*)`")
@@ -35,7 +39,11 @@ def stage_documents(pages: Path) -> None:
     shutil.copytree(DOCS / "images", pages / "images")
     for name in FILES:
         shutil.copyfile(DOCS / name, pages / name)
-    shutil.copyfile(ROOT / "LICENSE", pages / LICENSE)
+    shutil.copytree(
+        ROOT / "examples", pages / "examples", ignore=shutil.ignore_patterns("*.md", "__pycache__", "outputs")
+    )
+    for name, text in TEXTS.items():
+        shutil.copyfile(ROOT / name, pages / text)
 
 
 def write_page(file: Path, text: str) -> None:
@@ -60,6 +68,6 @@ def page_target(document: Path, target: str) -> str:
     name = (document.parent / path).resolve().relative_to(ROOT).as_posix()
     if name == "conf/experiment":
         return EVERY_EXPERIMENT
-    if name == "LICENSE":
-        return LICENSE
+    if name in TEXTS:
+        return TEXTS[name]
     return OUTSIDE.get(name, name.removeprefix("docs/")) + mark + anchor

@@ -17,8 +17,6 @@ class Section:
 CONFIG_KEYS = "config_keys.md"
 EVERY_EXPERIMENT = "every_experiment.md"
 API_FOLDER = "modules"
-# Of these a checkout may have none: they are left out then.
-OPTIONAL = ("api.md",)
 
 SECTIONS = (
     Section("", (("FCOS Lab", "index.md"), ("First steps", "first_steps.md"))),
@@ -34,6 +32,7 @@ SECTIONS = (
             ("Export", "export.md"),
             ("A run's folder", "run_folder.md"),
             ("From Python", "api.md"),
+            ("Examples", "examples.md"),
         ),
     ),
     Section(
@@ -62,6 +61,8 @@ SECTIONS = (
             ("Benchmarks", "benchmarks.md"),
             ("For programs", "AGENTS.md"),
             ("Contributing", "CONTRIBUTING.md"),
+            ("Security", "SECURITY.md"),
+            ("Code of conduct", "CODE_OF_CONDUCT.md"),
             ("Changelog", "CHANGELOG.md"),
         ),
     ),
@@ -73,12 +74,11 @@ def listed_pages() -> list[str]:
     return [file for section in SECTIONS for _, file in section.pages]
 
 
-def navigation_toml(present: set[str], modules: list[tuple[str, str]]) -> str:
-    """Return the line of a TOML file that lists the pages; optional ones only where they are present."""
+def navigation_toml(modules: list[tuple[str, str]]) -> str:
+    """Return the line of a TOML file that lists the pages, and those of modules after them."""
     entries = []
     for section in SECTIONS:
-        pages = [page for page in section.pages if page[1] in present or page[1] not in OPTIONAL]
-        items = [_entry(title, file) for title, file in pages]
+        items = [_entry(title, file) for title, file in section.pages]
         entries += items if not section.title else [f'{{ "{section.title}" = [{", ".join(items)}] }}']
     items = [_entry(title, file) for title, file in modules]
     return f'nav = [{", ".join([*entries, f"""{{ "Modules" = [{", ".join(items)}] }}"""])}]\n'

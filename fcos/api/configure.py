@@ -28,12 +28,12 @@ def configure(
     command it reads no experiment, and chooses neither by what a folder holds (data=auto) nor an augmentation.
     Raises ConfigError that names each wrong key with its value and rule.
 
-    >>> config = fcos.configure(changes={"schedule.steps": 300, "seed": 1})
-    >>> config.model.backbone.name, config.schedule.steps
-    ('small_resnet', 300)
-    >>> fcos.configure(changes={"schedule.stepz": 300})
-    Traceback (most recent call last):
-    fcos.errors.ConfigError: schedule.stepz=300: no such key; did you mean steps?
+        >>> config = fcos.configure(changes={"schedule.steps": 300, "seed": 1})
+        >>> config.model.backbone.name, config.schedule.steps
+        ('small_resnet', 300)
+        >>> fcos.configure(changes={"schedule.stepz": 300})
+        Traceback (most recent call last):
+        fcos.errors.ConfigError: schedule.stepz=300: no such key; did you mean steps?
     """
     check_type("changes", changes or {}, Mapping, 'give a mapping, such as {"schedule.steps": 300}')
     if data == "auto":

@@ -52,10 +52,10 @@ def convert(
     the folder's own. files: the COCO file of train and val, where several could be meant.
     Raises ConfigError for a folder that is not understood, and for files that are there already without `overwrite`.
 
-    >>> converted = fcos.convert(labelled, folder / "coco", val_fraction=0.5)
-    >>> converted.format, converted.classes, sorted(converted.files)
-    ('yolo', ('cat', 'dog', 'red fox'), ['train', 'val'])
-    >>> config = fcos.configure(data="coco", changes={**converted.changes, "data.short_sides": [64]})
+        >>> converted = fcos.convert(labelled, folder / "coco", val_fraction=0.5)
+        >>> converted.format, converted.classes, sorted(converted.files)
+        ('yolo', ('cat', 'dog', 'red fox'), ['train', 'val'])
+        >>> config = fcos.configure(data="coco", changes={**converted.changes, "data.short_sides": [64]})
     """
     if format is not None:
         check_choice("format", format, get_args(FormatName))

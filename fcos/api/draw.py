@@ -29,8 +29,8 @@ def draw(prediction: Prediction, *, score: float = PICTURE_SCORE) -> Image:
 
     score: the lowest that is drawn. Raises ConfigError where the file is not there any more.
 
-    >>> picture = fcos.draw(prediction, score=0.1)
-    >>> picture.save("detections.png")
+        >>> picture = fcos.draw(prediction, score=0.1)
+        >>> picture.save("detections.png")
     """
     check_type("prediction", prediction, Prediction, "give one of those that fcos.predict returns")
     check_fraction("score", score)
@@ -66,9 +66,9 @@ def draw_assignment(
     configured one. detector: for assignments that depend on its outputs (model.assignment.kind=simota).
     Raises ConfigError for an image that is not there.
 
-    >>> drawn = fcos.draw_assignment(config)
-    >>> drawn.lines[0].split(":")[0]
-    '000000.png'
+        >>> drawn = fcos.draw_assignment(config)
+        >>> drawn.lines[0].split(":")[0]
+        '000000.png'
     """
     check_type("config", config, Config, "give what fcos.configure returns, or a detector's config")
     check_choice("split", split, get_args(Split))

@@ -13,9 +13,9 @@ def evaluate(detector: Detector, *, batch_size: int = 8) -> dict[str, float]:
     Other images: load it with `changes` to data.root and data.val. Values are fractions, by names such as val/AP.
     Raises ConfigError for data that are not there or have other classes.
 
-    >>> metrics = fcos.evaluate(detector)
-    >>> sorted(metrics)[:3]
-    ['val/AP', 'val/AP50', 'val/AP75']
+        >>> metrics = fcos.evaluate(detector)
+        >>> sorted(metrics)[:3]
+        ['val/AP', 'val/AP50', 'val/AP75']
     """
     check_detector(detector)
     check_count("batch_size", batch_size)

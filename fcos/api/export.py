@@ -20,8 +20,8 @@ def export(detector: Detector, path: str | Path, *, detects: bool = True, opset:
     detects: an ONNX file gives detections; False, and .pt2 files always, give head outputs (docs/export.md).
     Raises ConfigError for another suffix and for what the format cannot hold.
 
-    >>> fcos.export(detector, folder / "detector.onnx").name
-    'detector.onnx'
+        >>> fcos.export(detector, folder / "detector.onnx").name
+        'detector.onnx'
     """
     check_detector(detector)
     if not isinstance(detector, Trained):

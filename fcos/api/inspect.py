@@ -33,9 +33,9 @@ def inspect(data: str | Path, *words: str, page: str | Path | None = None) -> Da
     such as data.root=... page: a file to which the page with samples is written.
     Raises ConfigError for data that cannot be found or read at all.
 
-    >>> report = fcos.inspect(labelled)
-    >>> report.lines[1].split(" of ")[0]
-    'train: 3 images'
+        >>> report = fcos.inspect(labelled)
+        >>> report.lines[1].split(" of ")[0]
+        'train: 3 images'
     """
     if page is not None and Path(page).is_dir():
         raise ConfigError(f"page={page}: is a folder; give the file of the page in it")

@@ -34,12 +34,12 @@ def load(
     keys, such as data.root. published: the model that a .pth file holds, where its content leaves that open.
     Raises ConfigError for what is not there, is damaged or does not fit.
 
-    >>> detector = fcos.load(folder, changes={"model.postprocess.nms_threshold": 0.5})
-    >>> detector.classes
-    ('disc', 'square', 'triangle', 'ring', 'cross')
-    >>> fcos.load("nowhere")
-    Traceback (most recent call last):
-    fcos.errors.ConfigError: nowhere: no such folder or file
+        >>> detector = fcos.load(folder, changes={"model.postprocess.nms_threshold": 0.5})
+        >>> detector.classes
+        ('disc', 'square', 'triangle', 'ring', 'cross')
+        >>> fcos.load("nowhere")
+        Traceback (most recent call last):
+        fcos.errors.ConfigError: nowhere: no such folder or file
     """
     check_choice("device", device, get_args(Device))
     check_type("path", path, str | Path, "give a folder or a file")

@@ -82,9 +82,9 @@ def predict(
     raises ConfigError. Results in files, and videos: `python -m fcos predict`.
     Raises ConfigError for a path without images, an unknown class and pixels of another form.
 
-    >>> [prediction] = fcos.predict(detector, np.zeros((48, 64, 3), np.uint8), score=0.05)
-    >>> prediction.size, prediction.boxes.shape[1]
-    ((48, 64), 4)
+        >>> [prediction] = fcos.predict(detector, np.zeros((48, 64, 3), np.uint8), score=0.05)
+        >>> prediction.size, prediction.boxes.shape[1]
+        ((48, 64), 4)
     """
     check_detector(detector)
     check_fraction("score", score)

@@ -67,11 +67,11 @@ def train(
     Raises ConfigError for a mistake, also for a folder with another training; Diverged, a RuntimeError, where the loss
     is no longer finite.
 
-    >>> training = fcos.train(config, folder)
-    >>> training.step, training.detector.step
-    (6, 6)
-    >>> [step for step, _ in training.curve("train/loss")]
-    [2, 3, 4, 6]
+        >>> training = fcos.train(config, folder)
+        >>> training.step, training.detector.step
+        (6, 6)
+        >>> [step for step, _ in training.curve("train/loss")]
+        [2, 3, 4, 6]
     """
     check_type("config", config, Config, "give what fcos.configure returns")
     check_choice("device", device, get_args(Device))

@@ -9,7 +9,7 @@ from docs.site.config_keys import config_keys_page, read_sections
 from docs.site.documents import DOCS, OUTSIDE, ROOT, page_target, stage_documents
 from docs.site.experiments import FOLDER, experiments_page, question_groups, read_experiment
 from docs.site.links import find_faults
-from docs.site.navigation import CONFIG_KEYS, EVERY_EXPERIMENT, OPTIONAL, listed_pages, navigation_toml
+from docs.site.navigation import CONFIG_KEYS, EVERY_EXPERIMENT, listed_pages
 from docs.site.units import UNITS
 
 KEYS = [key for section in read_sections() for key in section.keys]
@@ -64,12 +64,7 @@ def test_every_document_is_in_the_navigation() -> None:
     listed = listed_pages()
     assert len(set(listed)) == len(listed)
     assert documents - set(listed) == set()
-    assert set(listed) - documents - {CONFIG_KEYS, EVERY_EXPERIMENT, *OPTIONAL} == set()
-
-
-def test_an_optional_page_is_listed_where_it_is_present() -> None:
-    assert "api.md" not in navigation_toml(set(), [])
-    assert '{ "From Python" = "api.md" }' in navigation_toml({"api.md"}, [])
+    assert set(listed) - documents - {CONFIG_KEYS, EVERY_EXPERIMENT} == set()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +72,8 @@ def test_an_optional_page_is_listed_where_it_is_present() -> None:
     [
         ("README.md", "docs/running.md#ray", "running.md#ray"),
         ("README.md", "LICENSE", "license.txt"),
+        ("README.md", "CITATION.cff", "citation.txt"),
+        ("docs/api.md", "../examples/README.md", "examples.md"),
         ("README.md", "docs/images/report.png", "images/report.png"),
         ("docs/running.md", "../AGENTS.md", "AGENTS.md"),
         ("docs/running.md", "../conf/experiment", "every_experiment.md"),
