@@ -1,6 +1,7 @@
 """The examples in the docstrings of `import fcos` run and give what they show."""
 
 import doctest
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,12 @@ import pytest
 import fcos
 from tests.helpers.data.labelled_folders import box, image, write_folder
 from tests.helpers.data.tiny_changes import tiny_changes
+from tests.helpers.detections.exported_files import untyped_tracing
 
 # In an order in which each finds what those before it have made.
 FUNCTIONS = (
     "configure", "convert", "inspect", "train", "evaluate", "predict", "draw", "draw_assignment", "export", "load",
 )  # fmt: skip
-
-
-class LastValue(doctest.OutputChecker):
-    """Accepts what libraries print before the value that an example shows."""
-
-    def check_output(self, want: str, got: str, optionflags: int) -> bool:
-        return super().check_output(want, got, optionflags) or (want != "" and got.endswith(want))
 
 
 def test_every_public_function_has_an_example() -> None:
@@ -41,7 +36,9 @@ def test_examples_give_what_they_show(tmp_path: Path, monkeypatch: pytest.Monkey
             names["config"] = fcos.configure(changes=tiny_changes(tmp_path / "cache"))
         example = doctest.DocTestParser().get_doctest(getattr(fcos, function).__doc__, names, function, None, 0)
         written: list[str] = []
-        doctest.DocTestRunner(LastValue()).run(example, out=written.append, clear_globs=False)
+        # Sides are symbols in a trace, which the shape checks of tests refuse.
+        with untyped_tracing() if function == "export" else nullcontext():
+            doctest.DocTestRunner().run(example, out=written.append, clear_globs=False)
         names |= example.globs
         if function == "train":
             names["detector"] = names["training"].detector
