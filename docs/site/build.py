@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 SETTINGS = HERE / "zensical.toml"
 OUTPUT = ROOT / "build" / "site"
 PAGES, HTML = "pages", "html"
-ASSETS = ("site.css", "iframe-worker.js")
+ASSETS = ("site.css", "focus.js", "iframe-worker.js")
 # Names the folder where mkdocstrings looks for modules: the code of this checkout.
 PATHS = "[project.plugins.mkdocstrings.handlers.python]\n"
 

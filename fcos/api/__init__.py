@@ -1,1 +1,1 @@
-"""What `import fcos` offers; its names are listed in fcos/__init__.py."""
+"""What `import fcos` offers; its names are listed in `fcos/__init__.py`."""
