@@ -14,6 +14,8 @@ PANELS: Final[Sequence[tuple[str, Sequence[Row]]]] = (
     ("driver's memory, MiB", (MEMORY,)),
     ("files, MiB", FILES),
 )
+# Milliseconds a training from which on an axis is logarithmic.
+LARGE: Final = 50
 SCENARIOS: Final[Mapping[str, Scenario]] = {"rounds of seeds": "rounds", "TPE": "search", "race": "race"}
 
 
@@ -22,7 +24,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     from matplotlib.figure import Figure
 
     arms = [record for record in records if record.scenario == "arms"]
-    figure = Figure(figsize=(10.2, 6.4), layout="constrained")
+    figure = Figure(figsize=(10.2, 7.6), layout="constrained")
     for index, (title, rows) in enumerate(PANELS):
         _plot(figure.add_subplot(2, 3, index + 1), title, {_short(row.label): row.values(arms) for row in rows})
     for index, row in enumerate((DRIVER, SEARCHER)):
@@ -54,4 +56,9 @@ def _plot(axes: Any, title: str, lines: Mapping[str, Mapping[int, float]]) -> No
         count, value = min((min(values.items()) for values in shown.values()), key=lambda point: point[1])
         most = max(max(values) for values in shown.values())
         axes.plot([count, most], [value, value * most / count], ":", color="gray", label="linear")
-    axes.legend(fontsize=6)
+    elif max(max(values.values()) for values in shown.values()) < LARGE:
+        # Of values within a decade a logarithmic axis has no readable labels.
+        axes.set_yscale("linear")
+        axes.set_ylim(bottom=0)
+    # Below the lines, which it would hide.
+    axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, frameon=False)
