@@ -91,7 +91,8 @@ def check_overrides(arguments: Sequence[str], own: Path | None = None) -> list[s
     if own is not None:
         check_own_folder(own)
     options = groups(own)
-    checked, chosen = [], {}
+    checked: list[str] = []
+    chosen: dict[str, str | None] = {}
     for override in map(_parse_override, arguments):
         line = str(override.input_line)
         key, _, value = line.partition("=")
