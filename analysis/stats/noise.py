@@ -91,7 +91,8 @@ def compute_spread(values: Sequence[float]) -> Spread | None:
     """
     if len(values) < 2:
         return None
-    variance = float(np.var(np.asarray(values, dtype=float), ddof=1))
+    with np.errstate(over="ignore"):
+        variance = float(np.var(np.asarray(values, dtype=float), ddof=1))
     if not math.isfinite(variance):
         return None
     # Equal up to the rounding of the mean.

@@ -245,7 +245,9 @@ def _orientation(image: Image.Image) -> int:
 
 def _orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
     try:
-        orientation = read_exif().get(ExifTags.Base.Orientation, 1)
+        # Of broken data, of which none but the orientation is used.
+        with warnings.catch_warnings(action="ignore"):
+            orientation = read_exif().get(ExifTags.Base.Orientation, 1)
     except PILLOW_ERRORS as error:
         if _is_of_disk(error):
             raise

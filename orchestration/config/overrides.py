@@ -102,17 +102,26 @@ def check_overrides(arguments: Sequence[str], own: Path | None = None) -> list[s
         if override.is_delete():
             checked.append(line)
         elif key in options and not value.strip().startswith("{"):
+            option = _checked_option(key, value, options[key])
+            if key in chosen and key == "experiment":
+                raise ConfigError(f"{line}: a second experiment beside experiment={chosen[key]}; give one of them")
             if key in chosen:
-                raise ConfigError(f"{line}: a second {key} beside {key}={chosen[key]}; give one of them")
-            chosen[key] = _checked_option(key, value, options[key])
-            # Hydra does not support null as the option of a group.
-            choice = f"{'+' if key == 'experiment' else ''}{key}={value}"
-            checked.append(f"~{key}" if chosen[key] is None else choice)
+                # The last one counts, as for values.
+                checked.remove(_choice(key, chosen[key]))
+            chosen[key] = option
+            checked.append(_choice(key, option))
         else:
             check_key(key, line)
             checked.append(f"++{key}={value}")
     check_files_in_use(chosen, own)
     return checked
+
+
+def _choice(group: str, option: str | None) -> str:
+    """Return the override of a choice; Hydra does not support null as the option of a group."""
+    if option is None:
+        return f"~{group}"
+    return f"{'+' if group == 'experiment' else ''}{group}={option}"
 
 
 def _check_form(argument: str) -> None:

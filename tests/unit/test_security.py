@@ -72,6 +72,7 @@ def forge(path: Path, name: str, content: bytes) -> None:
     (path / checkpoint_folder.MANIFEST).write_text(json.dumps(manifest))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("how", ["pickle", "torch.save", "torch.save, old format"])
 def test_a_crafted_state_is_refused_and_never_run(tmp_path: Path, marker: Path, how: str) -> None:
     path = write_checkpoint(tmp_path / "checkpoints")

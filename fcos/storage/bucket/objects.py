@@ -1,5 +1,6 @@
 """Objects in a bucket through fsspec: read, written whole, created where they are absent, removed."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from fcos.errors import ConfigError
-from fcos.storage.bucket.address import Address
+from fcos.storage.bucket.address import CREDENTIALS, Address, without_credentials
 from fcos.storage.bucket.faults import BucketMissing, BucketRefused, ObjectMissing, code_of, with_retries
 
 ResultT = TypeVar("ResultT")
@@ -29,6 +30,8 @@ _S3: Final[dict[str, Any]] = {
 }
 _GCS: Final[dict[str, Any]] = {"use_listings_cache": False, "skip_instance_cache": True}
 GOOGLE: Final = ("gs", "gcs")
+# Variables from which botocore takes the address of the service.
+ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 OPTIONS: Final = {"s3": _S3, "s3a": _S3, **dict.fromkeys(GOOGLE, _GCS)}
 # What differs between two contents of an object, by service; the most certain first.
 _VERSION_KEYS: Final = (
@@ -221,9 +224,12 @@ def _exists_already(error: Exception) -> bool:
 def open_objects(address: Address, patience: float = COMMAND_PATIENCE) -> Objects:
     """Return the objects below an address, with credentials of the environment; nothing is called yet.
 
-    Raises ConfigError for a scheme that fsspec does not know, or whose package is not installed.
+    Raises ConfigError for a scheme that fsspec does not know, or whose package is not installed, and for credentials in
+    the address of the service.
     """
     import fsspec
+
+    _check_endpoints()
 
     try:
         kind = fsspec.get_filesystem_class(address.scheme)
@@ -240,3 +246,14 @@ def open_objects(address: Address, patience: float = COMMAND_PATIENCE) -> Object
         # Its subclass calls another service about the kind of the bucket each time, and warns without rights to that.
         kind = import_module("gcsfs.core").GCSFileSystem
     return Objects(address, kind(**OPTIONS.get(address.scheme, {})), patience)
+
+
+def _check_endpoints() -> None:
+    """Refuse credentials in the service's address: beside the signature of a request they fail it, after minutes."""
+    for name in ENDPOINTS:
+        value = os.environ.get(name, "")
+        if CREDENTIALS.search(value):
+            raise ConfigError(
+                f"{name}={without_credentials(value)}: the address of a service holds no credentials; give them as "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )

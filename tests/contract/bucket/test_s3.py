@@ -15,7 +15,7 @@ from fcos.storage.bucket.objects import Objects, open_objects
 from fcos.storage.bucket.upload import RunUpload
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
-from orchestration.bucket.output import open_output
+from orchestration.bucket.output import as_config_error, open_output
 from orchestration.cli.bucket_lock import LockTimes, lock_bucket
 from tests.helpers.bucket_runs import begin_run, write_checkpoint
 from tests.helpers.servers.faulty_proxy import FaultyProxy
@@ -103,14 +103,20 @@ def test_no_credentials_at_all_are_one_clear_error(
 def test_a_server_that_is_not_there_is_one_clear_error(
     proxy: FaultyProxy, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://name:password@127.0.0.1:9")
-    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL") as caught:
-        objects = open_objects(Address.parse(f"s3://{BUCKET}/outputs"), patience=0.0)
-        from orchestration.bucket.output import as_config_error
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    objects = open_objects(Address.parse(f"s3://{BUCKET}/outputs"), patience=0.0)
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL"), as_config_error(objects.address):
+        objects.read("plan.json")
 
-        with as_config_error(objects.address):
-            objects.read("plan.json")
-    assert "password" not in str(caught.value)
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_credentials_in_the_address_of_the_service_are_refused_at_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "http://somebody:password@127.0.0.1:9")
+    with pytest.raises(ConfigError, match=rf"{name}=http://\*\*\*@127.0.0.1:9: .*AWS_SECRET_ACCESS_KEY") as caught:
+        open_output(f"s3://{BUCKET}/outputs")
+    assert "password" not in str(caught.value) and "somebody" not in str(caught.value)
 
 
 def test_an_address_without_a_checkpoint_is_one_clear_error(

@@ -23,7 +23,6 @@ METRIC = "experiment.search.metric"
         (["schedule.lrr=1"], r"no such key schedule\.lrr; did you mean schedule\.lr"),
         (["schedule.steps=1,2"], "several values"),
         (["+experiment=noise_floor", "+experiment=oracles"], "a second experiment beside experiment=noise_floor"),
-        (["schedule=brief", "schedule=brief"], "schedule=brief: a second schedule beside schedule=brief; give one"),
         (["schedule.milestones=1,2"], r"several values.*a list has brackets: 'schedule\.milestones=\[1,2\]'"),
         (["model.head.norm=g=n"], r"not readable; write 'model\.head\.norm=\"g=n\"' \(outer quotes for the shell"),
         (["dta.root=/a=b"], r"no such key dta\.root; did you mean data\.root"),
@@ -155,6 +154,11 @@ def test_a_path_in_an_arm_is_taken_as_it_is_typed() -> None:
 
 def test_a_group_that_may_be_left_out_takes_null() -> None:
     assert compose(check_overrides(["conventions=null", "implementation=null"])) == compose([])
+
+
+def test_the_last_choice_of_a_group_counts_as_the_last_value_does() -> None:
+    assert compose(["schedule=brief", "schedule=paper_2x", "schedule=brief"]) == compose(["schedule=brief"])
+    assert compose(["search=null", "search=random", EXPERIMENT]) == compose(["search=random", EXPERIMENT])
 
 
 def test_keys_of_a_section_that_is_null_can_be_set() -> None:
