@@ -1,7 +1,7 @@
 """Experiments around FCOS over Ray and MLflow.
 
-From Python: `from orchestration import run_sweep`; docs/api.md describes it. Every other module is internal or the
-script of a command. The name is not `sweep`, as that is the module of the command `python orchestration/sweep.py`.
+From Python: `from orchestration import run_sweep`; docs/api.md describes it. `sweep` is the module of the command
+`python orchestration/sweep.py`, and has run_sweep too. Every other module is internal or the script of a command.
 """
 
 from importlib import import_module

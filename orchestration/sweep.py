@@ -1,13 +1,19 @@
-"""An experiment from one line to its report: python orchestration/sweep.py +experiment=ablation_centerness"""
+"""An experiment from one line to its report: python orchestration/sweep.py +experiment=ablation_centerness
+
+From Python: `from orchestration import sweep` and `sweep.run_sweep("+experiment=ablation_centerness")` (docs/api.md).
+"""
 
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestration.cli.event_stream import EventStream
+    from orchestration.sweep_process import run_sweep
+
+__all__ = ["cli", "main", "run_sweep"]
 
 PURPOSE = "Train every arm of an experiment with every seed, and report what it shows."
 EXAMPLES = (
@@ -20,6 +26,15 @@ EXAMPLES = (
     "+experiment=ablation_centerness data=coco data.root=/data/coco schedule=paper_1x model=fcos_v1_r50 "
     "cluster=many_gpus",
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Import run_sweep where it is used first: the command itself does without it."""
+    if name != "run_sweep":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from orchestration.sweep_process import run_sweep
+
+    return run_sweep
 
 
 def cli() -> int:

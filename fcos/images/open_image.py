@@ -245,7 +245,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
     try:
-        # Of broken data, of which none but the orientation is used.
+        # Pillow warns of broken EXIF data, of which only the orientation is used.
         with warnings.catch_warnings(action="ignore"):
             orientation = read_exif().get(ExifTags.Base.Orientation, 1)
     except PILLOW_ERRORS as error:

@@ -10,6 +10,7 @@ import pytest
 import fcos
 import orchestration
 from fcos.installation import ROOT
+from orchestration import sweep
 
 OFFER = """
 import sys
@@ -39,7 +40,12 @@ def test_the_import_lists_all_names_and_loads_none(package: str) -> None:
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("package", "use"),
-    [("fcos", "fcos.configure()"), ("fcos", "fcos.ConfigError"), ("orchestration", "orchestration.run_sweep")],
+    [
+        ("fcos", "fcos.configure()"),
+        ("fcos", "fcos.ConfigError"),
+        ("orchestration", "orchestration.run_sweep"),
+        ("orchestration.sweep", "orchestration.sweep.run_sweep"),
+    ],
 )
 def test_a_configuration_and_a_sweep_load_no_torch(package: str, use: str) -> None:
     assert offered(package, use)[1] <= {"pydantic"}
@@ -64,3 +70,8 @@ def test_every_public_name_is_there_and_described(package: ModuleType) -> None:
 def test_a_name_that_is_not_offered_is_refused_as_python_does(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
         package.trian  # noqa: B018
+
+
+def test_the_module_of_the_command_has_the_function_too() -> None:
+    assert sweep.run_sweep is orchestration.run_sweep
+    assert not hasattr(sweep, "run_swep")
