@@ -22,6 +22,8 @@ from fcos.storage.reading import read_bytes, read_open
 
 # Pillow's own limit is one for the whole process, and its message names no setting; `_check_pixels` takes its place.
 Image.MAX_IMAGE_PIXELS = None
+# Of broken EXIF data nothing but the orientation would be used, and an image without one is upright.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
 # Kinds that are not decoded: Pillow only knows the header of the first
 # four, and hands EPS, which is a program, to Ghostscript.
 NOT_DECODED: Final = frozenset(("MPEG", "BUFR", "GRIB", "HDF5", "EPS"))
@@ -245,9 +247,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
     try:
-        # Pillow warns of broken EXIF data, of which only the orientation is used.
-        with warnings.catch_warnings(action="ignore"):
-            orientation = read_exif().get(ExifTags.Base.Orientation, 1)
+        orientation = read_exif().get(ExifTags.Base.Orientation, 1)
     except PILLOW_ERRORS as error:
         if _is_of_disk(error):
             raise

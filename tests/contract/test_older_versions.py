@@ -1,6 +1,5 @@
 """Folders and stores of an earlier version (commit 2b918cc) are still read: report, evaluation, plan, summary."""
 
-import csv
 import json
 import tarfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import read_plan, settle_plan
 from orchestration.trial.files import load_summary, read_points
+from tests.helpers.csv_rows import read_rows
 
 ARCHIVE = Path(__file__).parents[1] / "golden" / "sweep_of_2b918cc.tar.xz"
 NAME = "ablation_centerness"
@@ -41,7 +41,7 @@ def summaries(sweep: Path) -> dict[str, list[RunSummary]]:
 
 def test_a_report_has_the_numbers_of_the_folders(sweep: Path, tmp_path: Path) -> None:
     _, folder = write_report(NAME, f"sqlite:///{sweep.parent / 'mlflow.db'}", tmp_path / "report")
-    rows = {row["arm"]: row for row in csv.DictReader((folder / "table.csv").open()) if row["metric"] == "val/AP"}
+    rows = {row["arm"]: row for row in read_rows(folder / "table.csv") if row["metric"] == "val/AP"}
     assert set(rows) == {"none", "from_regression", "branch"}
     for arm in ("none", "branch"):
         values = [summary.metrics[arm]["val/AP"] for summary in summaries(sweep)[arm]]

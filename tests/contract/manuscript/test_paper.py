@@ -1,22 +1,17 @@
 """The command for a paper: its files, twice the same; every number with its runs; what it refuses."""
 
-import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
 RunPaper = Callable[..., int]
 # A number that stands by itself, and is no part of a name.
 NUMBER = re.compile(r"(?<![\w.,:/=#`-])\d+(?:\.\d+)?(?![\w]|\.\d)")
-
-
-def read_csv(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_one_sweep_is_written_beside_its_report(
@@ -51,9 +46,9 @@ def test_the_same_store_gives_the_same_bytes(
 @pytest.mark.parametrize("name", ["methods.md", "checklist.md", "model_card_decided.md", "model_card_alone.md"])
 def test_every_number_of_a_text_is_listed_with_its_runs(written: Path, name: str) -> None:
     text = (written / name).read_text().split("\n---\n")[-1].split("\n## Runs\n")[0]
-    listed = [row for row in read_csv(written / "numbers.csv") if row["file"] == name]
+    listed = [row for row in read_rows(written / "numbers.csv") if row["file"] == name]
     known = set(NUMBER.findall("\n".join(row["text"] for row in listed)))
-    labels = {row["runs"] for row in read_csv(written / "runs.csv")}
+    labels = {row["runs"] for row in read_rows(written / "runs.csv")}
     assert {row["runs"] for row in listed} <= labels
     prose = [line for line in text.splitlines() if not line.startswith(("#", "    ", "Questions 4"))]
     # Seeds name their run in the row itself.
@@ -63,7 +58,7 @@ def test_every_number_of_a_text_is_listed_with_its_runs(written: Path, name: str
 
 
 def test_labels_of_a_sentence_are_those_of_the_list(written: Path) -> None:
-    labels = {row["runs"] for row in read_csv(written / "runs.csv")}
+    labels = {row["runs"] for row in read_rows(written / "runs.csv")}
     for file in (*written.glob("*.md"), *written.glob("*.tex")):
         text = file.read_text()
         used = {*re.findall(r"\[(r\d+)\]", text), *re.findall(r"% (r\d+)$", text, re.MULTILINE)}
@@ -71,7 +66,7 @@ def test_labels_of_a_sentence_are_those_of_the_list(written: Path) -> None:
 
 
 def test_runs_have_their_sweep_arm_and_seed(written: Path) -> None:
-    rows = read_csv(written / "runs.csv")
+    rows = read_rows(written / "runs.csv")
     assert {row["sweep"] for row in rows if row["kind"] == "sweep"} == {"decided", "hostile", "alone"}
     assert HOSTILE in {row["arm"] for row in rows}
     assert all(re.fullmatch("[0-9a-f]{32}", row["run_id"]) for row in rows)
@@ -103,7 +98,7 @@ def test_superseded_failed_and_preliminary_runs_are_counted(
     for run in own_writer.client.search_runs([own_writer.experiment_id("elsewhere")]):
         own_writer.client.set_tag(run.info.run_id, "fcos.experiment", "another")
     assert run_paper("mine", "--tracking-uri", own_writer.uri, "--output", tmp_path / "out") == 0
-    costs = read_csv(tmp_path / "out" / "compute.csv")
+    costs = read_rows(tmp_path / "out" / "compute.csv")
     groups = [row["group"] for row in costs]
     assert {group: groups.count(group) for group in groups} == {
         "reported": 8, "not reported": 2, "other sweeps": 2, "other experiments": 1,

@@ -1,6 +1,5 @@
 """Every number of the LaTeX table is that of report.json, and bold is what its verdicts are sure of."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from analysis.formatting import format_confidence, format_difference, format_interval, format_mean
 from analysis.report import write_report
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.experiments.decided_sweeps import DECIDED
 from tests.helpers.experiments.stored_sweeps import HOSTILE, SweepWriter
 
@@ -25,7 +25,7 @@ def reports(writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> di
     return {name: json.loads((folder / name / "report.json").read_text()) for name in NAMES}
 
 
-def read_rows(written: Path) -> dict[str, dict[str, list[str]]]:
+def read_cells(written: Path) -> dict[str, dict[str, list[str]]]:
     """Return sweep -> arm -> the cells of its row, without escapes."""
     blocks: dict[str, dict[str, list[str]]] = {}
     for line in (written / "table.tex").read_text().splitlines():
@@ -54,7 +54,7 @@ def find(records: list[dict[str, Any]], arm: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_is_the_number_of_the_report(written: Path, reports: dict[str, Any], name: str) -> None:
-    report, rows = reports[name], read_rows(written)[name]
+    report, rows = reports[name], read_cells(written)[name]
     arms = report["experiment"]["arms"]
     assert list(rows) == [f"{arm} (baseline)" if arm == "none" else arm for arm in arms]
     nan = float("nan")
@@ -99,9 +99,9 @@ def test_the_caption_has_the_kind_of_spread_and_the_correction_of_tests(written:
 
 
 def test_every_number_names_its_runs(written: Path, reports: dict[str, Any]) -> None:
-    numbers = [row for row in csv.DictReader((written / "numbers.csv").open()) if row["file"] == "table.tex"]
+    numbers = [row for row in read_rows(written / "numbers.csv") if row["file"] == "table.tex"]
     runs: dict[str, list[str]] = {}
-    for row in csv.DictReader((written / "runs.csv").open()):
+    for row in read_rows(written / "runs.csv"):
         runs.setdefault(row["runs"], []).append(row["run_id"])
     for name in NAMES:
         for arm in reports[name]["experiment"]["arms"]:

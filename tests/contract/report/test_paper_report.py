@@ -1,6 +1,5 @@
 """The report of a whole paper: every row, and the runs of a store for it."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from analysis.paper_report.report import FILES, write_paper_report
 from analysis.papers.rows import ROWS
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.experiments.stored_sweeps import HOSTILE, SweepWriter
 
 
@@ -20,17 +20,14 @@ def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempP
 
 def test_every_number_of_the_paper_is_in_the_csv_once(written: Path) -> None:
     assert sorted(path.name for path in written.iterdir()) == sorted(FILES)
-    with (written / "table.csv").open() as file:
-        lines = [(line["row"], line["metric"]) for line in csv.DictReader(file)]
+    lines = [(line["row"], line["metric"]) for line in read_rows(written / "table.csv")]
     expected = [(row.id, metric) for row in ROWS.values() if row.version == "v1" for metric in row.metrics]
     assert lines == expected
 
 
 def test_other_data_is_named_and_has_no_difference(written: Path) -> None:
-    with (written / "table.csv").open() as file:
-        line = next(
-            line for line in csv.DictReader(file) if (line["row"], line["metric"]) == ("v1.table4.branch", "val/AP")
-        )
+    lines = read_rows(written / "table.csv")
+    line = next(line for line in lines if (line["row"], line["metric"]) == ("v1.table4.branch", "val/AP"))
     assert float(line["ours"]) == pytest.approx((0.491 + 0.462 + 0.505) / 3)
     assert line["difference"] == "" and line["data"] == "drawn shapes, not COCO"
     assert line["seeds"] == "0 1 2" and len(line["runs"].split()) == 3

@@ -1,6 +1,5 @@
 """The report of a stored sweep: its numbers, its texts, and that it loads nothing from elsewhere."""
 
-import csv
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import make_folder_name
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
 ROOT = Path(__file__).parents[3]
@@ -71,7 +71,7 @@ def test_the_table_of_the_markdown_is_the_golden_one(written: Path) -> None:
 
 
 def test_the_csv_holds_unrounded_fractions(written: Path) -> None:
-    rows = {(row["metric"], row["arm"]): row for row in csv.DictReader((written / "table.csv").open())}
+    rows = {(row["metric"], row["arm"]): row for row in read_rows(written / "table.csv")}
     branch = rows[("val/AP", "branch")]
     assert float(branch["mean"]) == pytest.approx(0.486)
     assert float(branch["difference"]) == pytest.approx((0.031 + 0.032 + 0.035) / 3)

@@ -1,6 +1,5 @@
 """Every number of a report is the one that stands in the folder of its training, whatever happened in between."""
 
-import csv
 import json
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.experiments.sweeps import (
     ROOT,
     SHARED,
@@ -45,8 +45,7 @@ def results(folder: Path, name: str) -> dict[tuple[str, int], dict[str, float]]:
 
 
 def reported(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / "outputs" / name / "report" / "table.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(folder / "outputs" / name / "report" / "table.csv")
 
 
 def check_arms(folder: Path, name: str, seeds: int) -> None:

@@ -1,6 +1,5 @@
 """The report of coverage sweeps: counted, recorded and read as the commands do it."""
 
-import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 
@@ -112,14 +112,12 @@ def test_the_arm_with_the_highest_objective_comes_first_and_the_baseline_is_mark
 
 
 def test_the_csv_holds_fractions_and_the_latex_table_is_plain(advised: Path, table1: Path) -> None:
-    rows = list(csv.DictReader((advised / "table.csv").open()))
+    rows = read_rows(advised / "table.csv")
     best, other = (float(row["coverage/objective"]) for row in rows)
     assert best >= other
     difference = next(float(row["difference"]) for row in rows if row["difference"])
     assert abs(difference) == pytest.approx(best - other)
-    printed = {
-        row["arm"]: row["paper v2 Table 1 coverage/bpr"] for row in csv.DictReader((table1 / "table.csv").open())
-    }
+    printed = {row["arm"]: row["paper v2 Table 1 coverage/bpr"] for row in read_rows(table1 / "table.csv")}
     assert printed == {"v1_retinanet_none": "", "v1_fcos_fpn": "", "v2_fcos_fpn": "0.9895", "torchvision_fcos_fpn": ""}
     table = (advised / "table.tex").read_text()
     assert table.isascii()

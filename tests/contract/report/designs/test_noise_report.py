@@ -1,6 +1,5 @@
 """The report of a noise floor: its tables, its sentences, its figures, and the noise.json that later sweeps read."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import FILES
 from fcos.storage.noise_floor import NOISE, read_noise_floor
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.detections.evaluations import random_evaluation
 from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import PARAMS, SweepWriter
@@ -96,7 +96,7 @@ def test_the_page_shows_values_and_power_and_loads_nothing_from_elsewhere(writte
 
 
 def test_the_table_has_every_metric_and_arm(written: Path) -> None:
-    rows = list(csv.DictReader((written / "table.csv").read_text().splitlines()))
+    rows = read_rows(written / "table.csv")
     assert [(row["metric"], row["arm"]) for row in rows] == [
         (metric, arm) for metric in ("val/AP", "val/AP50") for arm in RESULTS
     ]

@@ -1,6 +1,5 @@
 """The report of a search over several seeds: the winner, and what it is worth in seeds that chose nothing."""
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from orchestration.planning.plan import Plan
 from orchestration.search.points import SampledPoint
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 from tests.helpers.experiments.summaries import summary_of
@@ -73,8 +73,7 @@ def raced(writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_points_have_the_mean_over_their_seeds_and_the_winner_is_first(raced: Path) -> None:
-    with (raced / "table.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(raced / "table.csv")
     assert [row["trial"] for row in rows] == ["t000", "t001", "t002", "t003"]
     assert float(rows[0]["value"]) == pytest.approx(0.41)
     assert [row["seeds"] for row in rows] == ["2", "1", "1", "0"]

@@ -1,6 +1,5 @@
 """The report of a search: planned, recorded and read as the commands do it; only the trainings are made up."""
 
-import csv
 import re
 import shlex
 from itertools import pairwise
@@ -18,6 +17,7 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
+from tests.helpers.csv_rows import read_rows
 from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 from tests.helpers.experiments.summaries import summary_of
@@ -57,8 +57,7 @@ def searched(writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> t
 
 def test_trainings_are_listed_best_first_and_none_is_dropped(searched: tuple[Plan, Path]) -> None:
     plan, folder = searched
-    with (folder / "table.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(folder / "table.csv")
     assert [row["trial"] for row in rows] == [*(f"t{index:03d}" for index in range(11, 1, -1)), "t001", "t000"]
     assert [row["state"] for row in rows[-3:]] == ["finished", "pruned", "failed"]
     assert (rows[-2]["step"], rows[-2]["value"]) == ("50.0", "0.5")

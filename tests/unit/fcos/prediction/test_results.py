@@ -38,11 +38,11 @@ def test_an_interrupt_keeps_what_was_written(tmp_path: Path) -> None:
 
 
 def test_each_image_is_on_disk_before_the_next(tmp_path: Path) -> None:
-    writer = ResultWriter(tmp_path, ["a", "b"])
-    for number in (1, 2):
-        writer.add(ResultImage(number, "a.jpg", 20, 10), ONE)
-        lines = (tmp_path / PARTIAL).read_text().splitlines()
-        assert [json.loads(line)[0]["id"] for line in lines] == list(range(1, number + 1))
+    with ResultWriter(tmp_path, ["a", "b"]) as writer:
+        for number in (1, 2):
+            writer.add(ResultImage(number, "a.jpg", 20, 10), ONE)
+            lines = (tmp_path / PARTIAL).read_text().splitlines()
+            assert [json.loads(line)[0]["id"] for line in lines] == list(range(1, number + 1))
 
 
 def test_no_detection_at_all_is_an_empty_list(tmp_path: Path) -> None:

@@ -157,8 +157,9 @@ def test_a_group_that_may_be_left_out_takes_null() -> None:
 
 
 def test_the_last_choice_of_a_group_counts_as_the_last_value_does() -> None:
-    assert compose(["schedule=brief", "schedule=paper_2x", "schedule=brief"]) == compose(["schedule=brief"])
-    assert compose(["search=null", "search=random", EXPERIMENT]) == compose(["search=random", EXPERIMENT])
+    assert check_overrides(["schedule=brief", "schedule=paper_2x"]) == ["schedule=paper_2x"]
+    assert check_overrides(["conventions=null", "conventions=torchvision"]) == ["conventions=torchvision"]
+    assert check_overrides(["conventions=torchvision", "conventions=null"]) == ["~conventions"]
 
 
 def test_keys_of_a_section_that_is_null_can_be_set() -> None:

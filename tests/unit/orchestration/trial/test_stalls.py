@@ -79,13 +79,13 @@ def test_time_in_which_a_training_did_not_run_does_not_count(tmp_path: Path) -> 
 
 @pytest.mark.ray
 def test_a_stopped_process_and_its_child_are_ended_and_the_reason_is_kept(tmp_path: Path) -> None:
-    process = asleep()
-    assert process.stdout is not None
-    child = int(process.stdout.readline())
-    for each in (process.pid, child):
-        os.kill(each, signal.SIGSTOP)
-    end_here(str(tmp_path), [Process("here", process.pid, processes.start_time(process.pid))], 10)
-    assert process.wait(PATIENCE) == -signal.SIGKILL
+    with asleep() as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        for each in (process.pid, child):
+            os.kill(each, signal.SIGSTOP)
+        end_here(str(tmp_path), [Process("here", process.pid, processes.start_time(process.pid))], 10)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
     wait_until(lambda: not processes.start_time(child))
     reason = "no progress for 10 s (cluster.stall_minutes=0.166667); its processes were ended"
     assert failure_reason(tmp_path).startswith(f"Stalled: {reason}")
@@ -94,12 +94,12 @@ def test_a_stopped_process_and_its_child_are_ended_and_the_reason_is_kept(tmp_pa
 
 @pytest.mark.ray
 def test_a_pid_that_was_given_again_is_left_alone(tmp_path: Path) -> None:
-    process = asleep()
-    end_here(str(tmp_path), [Process("here", process.pid, 1.0)], 10)
-    assert process.poll() is None
-    assert read_failure(tmp_path) is None
-    processes.kill(process.pid)
-    process.wait(PATIENCE)
+    with asleep() as process:
+        end_here(str(tmp_path), [Process("here", process.pid, 1.0)], 10)
+        assert process.poll() is None
+        assert read_failure(tmp_path) is None
+        processes.kill(process.pid)
+        process.wait(PATIENCE)
 
 
 BUCKET = BucketTask("s3://bucket/outputs", "sweep", "trials/x", 7)
@@ -109,11 +109,8 @@ BUCKET = BucketTask("s3://bucket/outputs", "sweep", "trials/x", 7)
 def test_a_guard_ends_what_is_registered_in_the_folder_and_uploads_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process, uploads = asleep(), list[tuple[Any, ...]]()
+    uploads: list[tuple[Any, ...]] = []
     (tmp_path / HEARTBEATS).mkdir()
-    for name in (TRIAL, "rank_0"):
-        record = asdict(Process("there", process.pid, processes.start_time(process.pid)))
-        files.write_json(tmp_path / HEARTBEATS / f"{name}.json", record)
     monkeypatch.setattr(stalls, "START_SECONDS", 0.0)
     monkeypatch.setattr(stalls, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(stalls, "upload_records", lambda *given: uploads.append((*given, read_failure(tmp_path))))
@@ -122,8 +119,12 @@ def test_a_guard_ends_what_is_registered_in_the_folder_and_uploads_why(
         time.sleep(seconds)
         return False
 
-    Guard(str(tmp_path), 0.1, BUCKET, "fence/2").watch(wait)
-    assert process.wait(PATIENCE) == -signal.SIGKILL
+    with asleep() as process:
+        for name in (TRIAL, "rank_0"):
+            record = asdict(Process("there", process.pid, processes.start_time(process.pid)))
+            files.write_json(tmp_path / HEARTBEATS / f"{name}.json", record)
+        Guard(str(tmp_path), 0.1, BUCKET, "fence/2").watch(wait)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
     ((folder, bucket, following, failure),) = uploads
     assert (folder, bucket, following) == (tmp_path, BUCKET, "fence/2")
     assert failure is not None and failure.kind == "Stalled" and failure.retryable
@@ -174,9 +175,9 @@ def test_a_guard_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         f"with guarded(task_in(Path({str(folder)!r}), stall_seconds=60.0, bucket={BUCKET!r})):\n"
         "    print(psutil.Process().children()[0].pid, flush=True)\n    time.sleep(3600)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    guard = int(process.stdout.readline())
-    process.kill()
-    process.wait(PATIENCE)
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        guard = int(process.stdout.readline())
+        process.kill()
+        process.wait(PATIENCE)
     wait_until(lambda: not processes.start_time(guard))
