@@ -94,7 +94,12 @@ function makeHead(headers, body) {
 function makeTable(caption, headers, rows) {
   const body = make("tbody", {}, ...rows);
   const table = make("table", {}, make("caption", { textContent: caption }), makeHead(headers, body), body);
-  return make("div", { className: "scroll" }, table);
+  return makeScrolling(table);
+}
+
+// The keyboard reaches a table to move it sideways.
+function makeScrolling(table) {
+  return make("div", { className: "scroll", role: "group", ariaLabel: "table", tabIndex: 0 }, table);
 }
 
 function nameCell(text) {
@@ -202,7 +207,7 @@ function makeConfusion(confusion) {
     }));
   });
   const table = make("table", { className: "heat" }, make("thead", {}, head), make("tbody", {}, ...rows));
-  return make("div", {}, make("div", { className: "scroll" }, table), ...describeMixed(confusion));
+  return make("div", {}, makeScrolling(table), ...describeMixed(confusion));
 }
 
 function fillSelect(select, texts, values) {
