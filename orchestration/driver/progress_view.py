@@ -1,9 +1,11 @@
 """View of a sweep's progress: a live table on a terminal, plain lines elsewhere."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -22,7 +24,14 @@ STYLES = {
     "followed": "dim",
     "waiting": "dim",
 }
-BAR_WIDTH = 24
+# Columns of a bar, in terminals of at least so many columns; narrower ones have none.
+BAR_WIDTHS = ((100, 24), (72, 10))
+# The least that is kept for a loss, metrics and a state, so that columns stay where they are as these come.
+CELL_WIDTHS = (10, 8, 10)
+LEAST_LABEL = 16
+PADDING = 2
+# Between the arms and the seed of a label.
+SEPARATOR = " · "
 # Plain lines are written when a training passes each of these parts of its steps, unless its last line is this young.
 QUARTERS = (0.25, 0.5, 0.75)
 QUIET_SECONDS = 5.0
@@ -74,25 +83,74 @@ class LiveView:
         self._live.stop()
         show_last_line(self._console, text)
 
-    def _render(self) -> Group:
+    def _render(self) -> Table:
         progress = self._progress
-        table = Table.grid(padding=(0, 2))
         shown = trials_that_fit(progress.trials, self._console.height - LINES_KEPT_FREE)
-        for trial in shown:
-            table.add_row(*_cells(trial))
-        if hidden := progress.totals.trainings - len(shown):
-            table.add_row(Text(f"and {hidden} more", style="dim"), "", "", "", "")
+        rows = list(map(_row, shown))
         totals = progress.totals
+        if hidden := totals.trainings - len(shown):
+            rows.append(Row(Text(f"and {hidden} more", style="dim")))
         left = format_duration(progress.seconds_left) + " left" if totals.ended < totals.trainings else ""
-        table.add_row("", "", "", "", "")
-        table.add_row(
-            Text(f"all: {totals.ended} of {totals.trainings}", style="bold"),
-            ProgressBar(total=max(totals.steps, 1), completed=totals.steps_done, width=BAR_WIDTH),
-            "",
-            "",
-            Text(left, style="bold"),
+        steps = (totals.steps_done, max(totals.steps, 1))
+        rows.append(Row(Text()))
+        rows.append(
+            Row(Text(f"all: {totals.ended} of {totals.trainings}", style="bold"), steps, Text(left, style="bold"))
         )
-        return Group(table)
+        return draw_table(rows, self._console.width)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. steps: those done and of all, for a bar."""
+
+    label: Text
+    steps: tuple[int, int] | None = None
+    end: Text = field(default_factory=Text)
+    loss: str = ""
+    metrics: str = ""
+
+
+def _row(trial: TrialProgress) -> Row:
+    done = trial.total_steps if trial.state in ("finished", "kept") else trial.step
+    if trial.state == "running":
+        end = Text(f"{format_duration(trial.seconds_left)} left" if trial.step else trial.position)
+    else:
+        end = Text(trial.note or trial.state, style=STYLES[trial.state])
+    loss = f"loss {trial.loss:.3f}" if trial.loss is not None else ""
+    label = Text(trial.label, style=STYLES[trial.state])
+    return Row(label, (done, max(trial.total_steps, 1)), end, loss, trial.ap_text)
+
+
+def draw_table(rows: Sequence[Row], columns: int) -> Table:
+    """Return rows as a table of one line each; in a narrow terminal labels are shortened and bars left out."""
+    bar = next((width for least, width in BAR_WIDTHS if columns >= least), 0)
+    texts = [(row.loss, row.metrics, row.end.plain) for row in rows]
+    others = [
+        max(least, *map(cell_len, column)) for least, column in zip(CELL_WIDTHS, zip(*texts, strict=True), strict=True)
+    ]
+    taken = sum(others) + len(others) * PADDING + (bar + PADDING if bar else 0)
+    room = max(columns - taken, LEAST_LABEL)
+    table = Table.grid(padding=(0, PADDING, 0, 0))
+    table.add_column(no_wrap=True, min_width=min(room, max(row.label.cell_len for row in rows)))
+    for _ in range(4 if bar else 3):
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        drawn = "" if row.steps is None else ProgressBar(row.steps[1], row.steps[0], bar)
+        cells = (drawn, row.loss, row.metrics, row.end) if bar else (row.loss, row.metrics, row.end)
+        table.add_row(shorten(row.label, room), *cells)
+    return table
+
+
+def shorten(label: Text, width: int) -> Text:
+    """Return a label of at most so many columns, with its last part, such as the seed, as it is."""
+    if label.cell_len <= width:
+        return label
+    head, separator, tail = label.plain.rpartition(SEPARATOR)
+    if not separator or cell_len(tail) + len(SEPARATOR) >= width:
+        head, separator, tail = label.plain, "", ""
+    first = Text(head, style=label.style)
+    first.truncate(width - cell_len(separator + tail), overflow="ellipsis")
+    return first.append(separator + tail)
 
 
 def trials_that_fit(trials: Sequence[TrialProgress], lines: int) -> list[TrialProgress]:
@@ -100,17 +158,6 @@ def trials_that_fit(trials: Sequence[TrialProgress], lines: int) -> list[TrialPr
     first = {"running": 0, "failed": 1, "followed": 2, "waiting": 2}
     chosen = sorted(trials, key=lambda trial: first.get(trial.state, 3))[: max(lines, 1)]
     return sorted(chosen, key=lambda trial: trial.index)
-
-
-def _cells(trial: TrialProgress) -> tuple[Text, ProgressBar, str, str, Text]:
-    done = trial.total_steps if trial.state in ("finished", "kept") else trial.step
-    loss = f"loss {trial.loss:.3f}" if trial.loss is not None else ""
-    if trial.state == "running":
-        end = Text(f"{format_duration(trial.seconds_left)} left" if trial.step else trial.position)
-    else:
-        end = Text(trial.note or trial.state, style=STYLES[trial.state])
-    bar = ProgressBar(max(trial.total_steps, 1), done, BAR_WIDTH)
-    return Text(trial.label, style=STYLES[trial.state]), bar, loss, trial.ap_text, end
 
 
 class PlainView:
