@@ -66,7 +66,9 @@ class VideoReader:
             raise DataError(f"{path}: has no video stream")
         stream.thread_type = "AUTO"
         self._stream: VideoStream = stream
-        self.rate = stream.average_rate or DEFAULT_RATE
+        # From version 19 on PyAV has a class of its own for them.
+        rate = stream.average_rate or DEFAULT_RATE
+        self.rate = Fraction(rate.numerator, rate.denominator)
         # 0 where the container has no such number.
         self.num_frames = stream.frames or int(float(stream.duration or 0) * (stream.time_base or 0) * self.rate)
         self.num_broken = 0
