@@ -36,11 +36,11 @@ LEVELS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5,
 SEARCH_IMAGES: Final = 200
 # Share of the boxes that must be found with the ranges of the model, or others are searched.
 FOUND_BOXES: Final = 0.99
-BATCH: Final = 8
+BATCH: Final = 4
 # Of the smallest folders, and where a processor has no time for more.
-FEWEST_STEPS: Final = 300
-LEAST_STEPS: Final = 100
-MOST_STEPS: Final = 20_000
+FEWEST_STEPS: Final = 600
+LEAST_STEPS: Final = 200
+MOST_STEPS: Final = 40_000
 # Share of the wanted steps that images are not enlarged below, on a processor.
 ENOUGH_STEPS: Final = 0.75
 MOST_PROCESSORS: Final = 8
@@ -147,7 +147,7 @@ def levels_and_ranges(train: Annotations, sides: tuple[int, int] | None, own: Le
 
 
 def batch_size(images: int) -> Choice:
-    """Choose schedule.batch_size: 8, or fewer where there are not as many images."""
+    """Choose schedule.batch_size: 4, or fewer where there are not as many images."""
     batch = min(BATCH, images)
     return Choice(
         "batch", {"schedule.batch_size": batch}, f"{images} training images" if batch < BATCH else "the usual"

@@ -130,7 +130,7 @@ def test_weights_of_a_detector_choose_its_model(photos: Path, detector: Path) ->
     assert model.values == differing
     assert (result.lab.model.backbone.name, result.lab.model.fpn.channels) == ("small_resnet", 16)
     assert result.lab.model.weights == str(detector)
-    assert {"schedule", "augmentation"} <= set(chosen(result)) and result.lab.schedule.backbone_lr_factor == 0.1
+    assert {"schedule", "augmentation"} <= set(chosen(result)) and result.lab.schedule.backbone_lr_factor == 0.3
     words = [word for choice in result.choices for word in shlex.split(choice.by_hand)]
     again = composed(photos, f"model.weights={detector}", *words).lab
     assert again.model == result.lab.model and again.schedule == result.lab.schedule

@@ -64,16 +64,16 @@ def test_images_are_enlarged_for_small_boxes_twice_at_most(tmp_path: Path) -> No
 def test_a_processor_enlarges_as_far_as_most_of_the_steps_are_left(
     tmp_path: Path, minutes: float | None, short_side: int, long_side: int
 ) -> None:
-    time = None if minutes is None else folder_choices.TimeBound(START, 40, 8, minutes)
+    time = None if minutes is None else folder_choices.TimeBound(START, 40, 4, minutes)
     train = annotations(tmp_path, 8, 320, 240)
     choice = folder_choices.input_size(train, False, time)
     assert choice.values == {"data.short_sides": [short_side], "data.long_side": long_side}
     limited = "16 px would be better, but a larger input leaves less than 75% of the wanted steps (auto.minutes)"
     assert (limited in choice.reason) == (short_side < 384)
     pixels = folder_choices.input_pixels(train, (short_side, long_side))
-    chosen = folder_choices.steps(40, 8, pixels, START, minutes).values["schedule.steps"]
+    chosen = folder_choices.steps(40, 4, pixels, START, minutes).values["schedule.steps"]
     # Two digits of it.
-    assert chosen >= 220 or short_side == 256, "what is not enlarged has as many steps as there is time for"
+    assert chosen >= 440 or short_side == 256, "what is not enlarged has as many steps as there is time for"
 
 
 @pytest.mark.parametrize("side", [60, 12])
@@ -129,18 +129,18 @@ def test_ranges_are_searched_where_those_of_the_model_lose_boxes(tmp_path: Path)
 @pytest.mark.parametrize(
     ("images", "minutes", "expected", "reason"),
     [
-        (200, None, 1500, "60 passes over 200 images are 1500 steps of 8"),
-        (200, 8, 1200, "cut to what two CPU cores do in about 8 minutes"),
-        (4, None, 300, "no fewer than 300"),
-        (4, 1, 150, "no fewer than 300; cut to what two CPU cores do in about 1 minutes"),
-        (200, 0.01, 100, "do in about 0.01 minutes (auto.minutes), but no fewer than 100"),
-        (100_000, None, 20_000, "no more than 20000"),
+        (200, None, 3000, "60 passes over 200 images are 3000 steps of 4"),
+        (200, 8, 2400, "cut to what two CPU cores do in about 8 minutes"),
+        (4, None, 600, "no fewer than 600"),
+        (4, 1, 300, "no fewer than 600; cut to what two CPU cores do in about 1 minutes"),
+        (200, 0.01, 200, "do in about 0.01 minutes (auto.minutes), but no fewer than 200"),
+        (100_000, None, 40_000, "no more than 40000"),
     ],
 )
 def test_steps_are_passes_over_the_images_within_bounds(
     images: int, minutes: float | None, expected: int, reason: str
 ) -> None:
-    choice = folder_choices.steps(images, 8, 75_000.0, START, minutes)
+    choice = folder_choices.steps(images, 4, 75_000.0, START, minutes)
     assert choice.values == {"schedule.steps": expected}
     assert reason in choice.reason
 
@@ -155,7 +155,7 @@ def test_intervals_that_are_given_stay() -> None:
 
 def test_a_batch_is_never_larger_than_the_data() -> None:
     assert folder_choices.batch_size(3).values == {"schedule.batch_size": 3}
-    assert folder_choices.batch_size(300).values == {"schedule.batch_size": 8}
+    assert folder_choices.batch_size(300).values == {"schedule.batch_size": 4}
 
 
 def test_pixels_of_the_input_follow_the_resized_size(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def chosen(*words: str) -> dict[str, str]:
 def test_weights_bring_a_schedule_that_keeps_them(words: list[str]) -> None:
     assert chosen(*words) == FINETUNE
     lab = lab_of(*words)
-    assert (lab.schedule.lr, lab.schedule.backbone_lr_factor) == (0.004, 0.1)
-    assert lab.schedule.steps == (40 if "schedule.steps=40" in words else 500)
+    assert (lab.schedule.lr, lab.schedule.backbone_lr_factor) == (0.003, 0.3)
+    assert lab.schedule.steps == (40 if "schedule.steps=40" in words else 1000)
     assert lab.data.augmentation.photometric == 0.3
     by_hand = lab_of(*words, *FINETUNE.values())
     assert by_hand == lab and chosen(*words, *FINETUNE.values()) == {}
