@@ -14,7 +14,7 @@ DOCUMENT = ROOT / "docs" / "first_steps.md"
 # README's own command, of minutes, which other tests train.
 WHOLE = "+experiment=ablation_centerness"
 # What differs between machines and hours: identities, folders, numbers.
-VARIES = re.compile(r"\b[0-9a-f]{16}\b|/\S*/outputs|[-−+±]?\s?\d[\d:.,]*")
+VARIES = re.compile(r"\b[0-9a-f]{16}\b|/\S*/outputs|[-−+±]?\s?(?![0-9a-f]{16}\b)\d[\d:.,]*")
 
 
 def shape_of(line: str) -> str:
