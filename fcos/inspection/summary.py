@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fcos.inspection.findings import count_by_severity
+from fcos.inspection.findings import Finding, count_by_severity
 from fcos.inspection.run import Inspection
 
 # Classes that are listed by name.
@@ -32,5 +32,11 @@ def summary_lines(inspection: Inspection) -> list[str]:
     )
     lines.append(f"boxes over the level ranges of {source.model_name}, at {counts.input_size}: {shares}")
     lines.append(f"findings: {count_by_severity(inspection.findings)}")
-    lines += [f"  {finding.severity}: {finding.headline}" for finding in inspection.findings]
+    lines += map(_finding_line, inspection.findings)
     return lines
+
+
+def _finding_line(finding: Finding) -> str:
+    """Return severity and headline; of a finding without a count, which one of its kind it is, too."""
+    text = finding.headline if finding.counted else f"{finding.headline}: {finding.meaning.removesuffix('.')}"
+    return f"  {finding.severity}: {text}"

@@ -52,9 +52,9 @@ def test_configure_names_the_key(arguments: dict[str, Any], message: str) -> Non
 
 
 def test_a_model_brings_its_schedule_along_unless_another_is_given() -> None:
-    assert fcos.configure(model="fcos_lite").schedule.steps == 500
-    assert fcos.configure(model="fcos_lite", schedule="embedded").schedule.steps == 1000
-    assert fcos.configure().schedule.steps == 1000
+    assert fcos.configure(model="fcos_lite").schedule.batch_size == 4
+    assert fcos.configure(model="fcos_lite", schedule="embedded").schedule.batch_size == 8
+    assert fcos.configure().schedule.batch_size == 8
 
 
 @pytest.mark.parametrize(

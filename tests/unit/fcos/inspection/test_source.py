@@ -11,6 +11,7 @@ from fcos.errors import ConfigError, DataError
 from fcos.formats.structures import FormatName
 from fcos.inspection.run import inspect_data
 from fcos.inspection.source import DEFAULT_MODEL, find_data
+from fcos.inspection.summary import summary_lines
 from fcos.installation import conf_folder
 from tests.helpers.data.inspections import WORDS, edit
 from tests.helpers.data.labelled_folders import box, image, write_folder
@@ -105,7 +106,9 @@ def test_the_notes_on_a_conversion_are_found_by_a_folder_and_by_the_words_of_its
     for each in (source, find_data([f"data.root={source.data.root}", *words, cache])):
         found = inspect_data(each, lambda *_: None)
         (noted,) = [finding.meaning for finding in found.findings if finding.title == "while the folder was read"]
-        assert noted == "images without an annotation file are left out: 1 (train/c.png)."
+        text = "images without an annotation file are left out: 1 (train/c.png)"
+        assert noted == f"{text}."
+        assert f"  warning: while the folder was read: {text}" in summary_lines(found)
 
 
 def test_a_folder_is_read_with_the_rule_for_orientations(tmp_path: Path) -> None:
