@@ -198,7 +198,7 @@ def _time_bound(schedule: Mapping[str, Any], given: Given, images: int, minutes:
         return None
     batch = schedule["batch_size"]
     if not given.sets("schedule.batch_size"):
-        batch = folder_choices.batch_size(images).values["schedule.batch_size"]
+        batch = folder_choices.batch_size(images, batch).values["schedule.batch_size"]
     return TimeBound(START, images, batch, minutes)
 
 
@@ -209,7 +209,7 @@ def _schedule(
     choices = []
     batch, total = schedule["batch_size"], schedule["steps"]
     if not given.sets("schedule.batch_size"):
-        choices.append(folder_choices.batch_size(images))
+        choices.append(folder_choices.batch_size(images, batch))
         batch = choices[-1].values["schedule.batch_size"]
     if not given.sets("schedule.steps"):
         choices.append(folder_choices.steps(images, batch, pixels, START, minutes))

@@ -36,11 +36,10 @@ LEVELS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5,
 SEARCH_IMAGES: Final = 200
 # Share of the boxes that must be found with the ranges of the model, or others are searched.
 FOUND_BOXES: Final = 0.99
-BATCH: Final = 4
-# Of the smallest folders, and where a processor has no time for more.
-FEWEST_STEPS: Final = 600
-LEAST_STEPS: Final = 200
-MOST_STEPS: Final = 40_000
+# Images that a training sees, repeats counted: of the smallest folders, where a processor has no time for more, at most.
+FEWEST_SEEN: Final = 2400
+LEAST_SEEN: Final = 800
+MOST_SEEN: Final = 160_000
 # Share of the wanted steps that images are not enlarged below, on a processor.
 ENOUGH_STEPS: Final = 0.75
 MOST_PROCESSORS: Final = 8
@@ -57,7 +56,7 @@ class TimeBound:
 
     def is_enough_for(self, input_pixels: float) -> bool:
         """Return whether the minutes are enough for most of the wanted steps, on inputs of a mean number of pixels."""
-        wanted = _within_bounds(_wanted_steps(self.images, self.batch, self.start))
+        wanted = _within_bounds(_wanted_steps(self.images, self.batch, self.start), self.batch)
         affordable = _affordable_steps(self.batch, input_pixels, self.start, self.minutes)
         return affordable >= ENOUGH_STEPS * wanted
 
@@ -146,12 +145,11 @@ def levels_and_ranges(train: Annotations, sides: tuple[int, int] | None, own: Le
     return Choice("levels", values, reason)
 
 
-def batch_size(images: int) -> Choice:
-    """Choose schedule.batch_size: 4, or fewer where there are not as many images."""
-    batch = min(BATCH, images)
-    return Choice(
-        "batch", {"schedule.batch_size": batch}, f"{images} training images" if batch < BATCH else "the usual"
-    )
+def batch_size(images: int, usual: int) -> Choice:
+    """Choose schedule.batch_size: the schedule's own, or fewer where there are not as many images."""
+    batch = min(usual, images)
+    reason = f"{images} training images" if batch < usual else "the schedule's own"
+    return Choice("batch", {"schedule.batch_size": batch}, reason)
 
 
 def steps(images: int, batch: int, input_pixels: float, start: Start, minutes: float | None) -> Choice:
@@ -160,14 +158,14 @@ def steps(images: int, batch: int, input_pixels: float, start: Start, minutes: f
     `input_pixels` are those of a mean image at the input; minutes=None sets no bound of time.
     """
     wanted = _wanted_steps(images, batch, start)
-    total = _within_bounds(wanted)
+    total = _within_bounds(wanted, batch)
     reason = f"{start.epochs} passes over {images} images are {wanted} steps of {batch}"
     if total != wanted:
         reason += f"; no {'fewer' if total > wanted else 'more'} than {total}"
     if minutes is not None:
         affordable = _affordable_steps(batch, input_pixels, start, minutes)
         if affordable < total:
-            total = max(affordable, LEAST_STEPS)
+            total = max(affordable, math.ceil(LEAST_SEEN / batch))
             reason += f"; cut to what two CPU cores do in about {minutes:g} minutes (auto.minutes)"
             if total > affordable:
                 reason += f", but no fewer than {total}"
@@ -178,8 +176,8 @@ def _wanted_steps(images: int, batch: int, start: Start) -> int:
     return math.ceil(start.epochs * images / batch)
 
 
-def _within_bounds(wanted: int) -> int:
-    return min(max(wanted, FEWEST_STEPS), MOST_STEPS)
+def _within_bounds(wanted: int, batch: int) -> int:
+    return min(max(wanted, math.ceil(FEWEST_SEEN / batch)), MOST_SEEN // batch)
 
 
 def _affordable_steps(batch: int, input_pixels: float, start: Start, minutes: float) -> int:

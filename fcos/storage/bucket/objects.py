@@ -229,8 +229,8 @@ def open_objects(address: Address, patience: float = COMMAND_PATIENCE) -> Object
     """
     import fsspec
 
-    _check_endpoints()
-
+    if address.scheme not in GOOGLE:
+        _check_endpoints()
     try:
         kind = fsspec.get_filesystem_class(address.scheme)
     except ImportError as error:

@@ -154,8 +154,9 @@ def test_intervals_that_are_given_stay() -> None:
 
 
 def test_a_batch_is_never_larger_than_the_data() -> None:
-    assert folder_choices.batch_size(3).values == {"schedule.batch_size": 3}
-    assert folder_choices.batch_size(300).values == {"schedule.batch_size": 4}
+    assert folder_choices.batch_size(3, 4).values == {"schedule.batch_size": 3}
+    for usual in (4, 8):
+        assert folder_choices.batch_size(300, usual).values == {"schedule.batch_size": usual}
 
 
 def test_pixels_of_the_input_follow_the_resized_size(tmp_path: Path) -> None:
