@@ -36,7 +36,7 @@ LEVELS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5,
 SEARCH_IMAGES: Final = 200
 # Share of the boxes that must be found with the ranges of the model, or others are searched.
 FOUND_BOXES: Final = 0.99
-# Images that a training sees, repeats counted: of the smallest folders, where a processor has no time for more, at most.
+# Images that a training sees, repeats counted: of the smallest folders; where a processor lacks time; at most.
 FEWEST_SEEN: Final = 2400
 LEAST_SEEN: Final = 800
 MOST_SEEN: Final = 160_000
