@@ -312,7 +312,9 @@ def _summarize(
     saved = save_evaluations(
         run.data.val.annotations, validation.detections, folder / EVALUATION, data_digest=run.data.digest, step=step
     )
-    thumbnails, without_thumbnail = save_thumbnails(run.val, folder) if runtime.rank == 0 else (None, ())
+    thumbnails, without_thumbnail = (
+        save_thumbnails(run.val, folder, run.data.digest) if runtime.rank == 0 else (None, ())
+    )
     name = checkpoint_folder.folder_of(Path(CHECKPOINTS), step)
     summary = RunSummary(
         step=step,

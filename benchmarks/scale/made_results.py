@@ -72,7 +72,7 @@ def make_bank(folder: Path) -> ResultBank:
         made.append(Result(metrics, tuple(saved.files[""]), draw_pictures(own / DETECTIONS, number)))
     made.sort(key=lambda result: result.metrics["val/AP"])
     dataset = CocoDataset(annotations, folder, SampleSettings(), training=False, seed=0)
-    thumbnails, _ = save_thumbnails(dataset, folder)
+    thumbnails, _ = save_thumbnails(dataset, folder, data_digest="0" * 64)
     assert thumbnails is not None, "the images are there"
     return ResultBank(tuple(made), thumbnails)
 

@@ -76,6 +76,24 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         flush_to_disk(path.parent)
 
 
+def link_file(file: Path, path: Path) -> bool:
+    """Let a path be another name of a file, without a copy of its content; return False where that cannot be.
+
+    For files that are only ever replaced whole: the other name then keeps what it had.
+    """
+    partial = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        os.link(file, partial)
+        partial.replace(path)
+    except OSError:
+        # Another disk, or one without links.
+        return False
+    finally:
+        # A link that replaces one to the same file stays.
+        partial.unlink(missing_ok=True)
+    return True
+
+
 def flush_to_disk(path: Path) -> None:
     """Flush a file or a folder to disk; raises OSError."""
     handle = os.open(path, os.O_RDONLY)

@@ -1,7 +1,8 @@
 """Retention of checkpoints: those of trainings below keep.trained are removed, unless another sweep needs them."""
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fcos.metrics import Mode, better_end
 from fcos.storage.checkpoint_folder import folder_of, steps_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, REUSED
 from orchestration.config.schema import LabConfig
+from orchestration.driver.events import TrialEvent, TrialFinished, TrialReused
 from orchestration.experiment.training_folder import TRIALS
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
@@ -16,6 +18,12 @@ from orchestration.trial import files
 
 # Bytes of checkpoints from which on a command's last lines hold a note of their size.
 WORTH_A_LINE = 1e9
+# Labels that a line lists at most.
+MOST_LABELS = 6
+# Seconds from one removal to the next while trainings run.
+REMOVE_EVERY = 20.0
+# Seconds that the checkpoints of a finished training stay for commands that follow it, which look every few seconds.
+FOLLOWED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -23,8 +31,6 @@ class Removed:
     """A training whose checkpoints were removed."""
 
     trial: Trial
-    # Among those that are finished, best first, counted from 1.
-    rank: int
     bytes: int
 
 
@@ -34,6 +40,10 @@ class Ranking:
 
     metric: str
     mode: Mode
+
+    def reason(self, keep: int) -> str:
+        """Return why the checkpoints of a training were removed."""
+        return f"not among the {keep} best by {self.metric}"
 
     @property
     def description(self) -> str:
@@ -84,7 +94,8 @@ def describe_kept(plan: Plan, keep: int | None) -> list[str]:
 
 
 def _labels(trials: Sequence[Trial]) -> str:
-    return ", ".join(trial.label for trial in trials)
+    more = ", ..." if len(trials) > MOST_LABELS else ""
+    return ", ".join(trial.label for trial in trials[:MOST_LABELS]) + more
 
 
 def remove_checkpoints(lab: LabConfig, plan: Plan, unfinished: Collection[str] = ()) -> Retention:
@@ -104,24 +115,82 @@ def remove_checkpoints(lab: LabConfig, plan: Plan, unfinished: Collection[str] =
     if lab.keep.trained is None:
         return Retention(ranking, len(order))
     by_identity = {trial.identity: trial for trial in plan.trials}
+    below = [by_identity[identity] for identity in order[lab.keep.trained :]]
+    removed, needed = _remove(lab, plan, below, unfinished)
+    unranked = [by_identity[identity] for identity, value in values.items() if value is None]
+    # Worth a line only where one of them could have been removed.
+    unranked = [each for each in unranked if len(values) > lab.keep.trained and _has_own_checkpoints(plan, each)]
+    return Retention(ranking, len(order), removed, needed, unranked)
+
+
+def _remove(
+    lab: LabConfig, plan: Plan, below: Sequence[Trial], unfinished: Collection[str]
+) -> tuple[list[Removed], list[Trial]]:
+    """Remove the checkpoints of trainings unless others need them; return those removed and those needed."""
     elsewhere = needed_elsewhere(lab.folder, plan.folder)
     begun_from = {trial.trunk for trial in plan.trials if trial.identity in unfinished}
     removed, needed = [], []
-    for position, identity in enumerate(order[lab.keep.trained :], start=lab.keep.trained + 1):
-        trial = by_identity[identity]
+    for trial in below:
         if not _has_own_checkpoints(plan, trial):
             continue
         folder = plan.folder_of(trial) / CHECKPOINTS
         if folder.resolve() in elsewhere or trial.trunk in begun_from:
             needed.append(trial)
         else:
-            removed.append(Removed(trial, position, _size(folder)))
+            removed.append(Removed(trial, _size(folder)))
             shutil.rmtree(folder)
             shutil.rmtree(plan.folder_of(trial) / FORKS, ignore_errors=True)
-    unranked = [by_identity[identity] for identity, value in values.items() if value is None]
-    # Worth a line only where one of them could have been removed.
-    unranked = [each for each in unranked if len(values) > lab.keep.trained and _has_own_checkpoints(plan, each)]
-    return Retention(ranking, len(order), removed, needed, unranked)
+    return removed, needed
+
+
+class RollingRetention:
+    """Removes checkpoints below keep.trained while a sweep runs, so that no more lie there than it keeps and runs.
+
+    A training that is not among the best now is none of them at the end. What other commands may still take over stays
+    for a minute, and what another training may begin from until it has begun; the end of the sweep looks once more.
+    """
+
+    def __init__(
+        self,
+        lab: LabConfig,
+        plan: Plan,
+        unfinished: Callable[[], Collection[str]],
+        record: Callable[[Trial, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """unfinished: returns the identities of trainings without a result; record: stores why one was removed."""
+        self.removed: list[Removed] = []
+        self.plan = plan
+        self._lab, self._unfinished, self._record, self._clock = lab, unfinished, record, clock
+        self._ranking = _ranking(lab)
+        self._trials: dict[str, Trial] = {}
+        self._values: dict[str, float | None] = {}
+        self._ended: dict[str, float] = {}
+        self._next = clock() + REMOVE_EVERY
+
+    def handle(self, event: TrialEvent) -> None:
+        """Remember what a training was worth, and remove what is not among the best."""
+        if self._lab.keep.trained is None or not isinstance(event, TrialFinished | TrialReused):
+            return
+        trial, now = event.trial, self._clock()
+        if not trial.is_coverage:
+            folder = self.plan.folder_of(trial)
+            self._trials[trial.identity] = trial
+            self._values[trial.identity] = ranked_value(folder, event.summary.metrics, self._ranking)
+            self._ended[trial.identity] = now
+        if now >= self._next:
+            self._next = now + REMOVE_EVERY
+            self._remove_below(self._lab.keep.trained, now)
+
+    def _remove_below(self, keep: int, now: float) -> None:
+        below = rank(self._values, self._ranking.mode)[keep:]
+        known = [self._trials[identity] for identity in below if self._ended[identity] <= now - FOLLOWED_SECONDS]
+        removed, _ = _remove(self._lab, self.plan, known, self._unfinished())
+        for each in removed:
+            self._record(each.trial, self._ranking.reason(keep))
+            # What is gone is not looked at again: its value is below those that stay.
+            del self._values[each.trial.identity]
+        self.removed += removed
 
 
 def remove_forks(plan: Plan, unfinished: Collection[str]) -> list[Trial]:

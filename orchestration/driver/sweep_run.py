@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -27,12 +28,13 @@ from orchestration.driver.monitoring.undelivered import artifacts_not_stored, no
 from orchestration.driver.progress import State, SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
-from orchestration.driver.retention import describe_kept, remove_checkpoints, remove_forks
+from orchestration.driver.retention import RollingRetention, describe_kept, remove_checkpoints, remove_forks
 from orchestration.driver.sharing.begin_sharing import share_trainings
 from orchestration.driver.subprocesses.register_best import register_best
 from orchestration.driver.subprocesses.report_process import ReportProcess
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import HEAD_LOST_CLOSE_SECONDS, end_stalled
+from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.repeats.plan_history import read_plan_history, record_plan_history
@@ -81,6 +83,12 @@ class SweepRun:
         # Heartbeats for other commands, until the store has the results that they take.
         self._sharing = ExitStack()
         self._monitor = CommandMonitor(prepared, self._progress, self._tracker, output)
+        self._retention = RollingRetention(
+            self._lab,
+            self._plan,
+            lambda: {trial.identity for trial in self._unfinished()},
+            self._recorder.record_removed,
+        )
 
     def _take_results(self) -> Sequence[int] | None:
         """Take over what other sweeps have; return the indices of the trainings of the rounds that have begun."""
@@ -116,8 +124,7 @@ class SweepRun:
             self._train(report)
             self._tracker.wait_open()
             self._record_kept()
-            states: tuple[State, ...] = ("waiting", "followed", "running", "failed", "stopped")
-            unfinished = [trial for _, trial in self._progress.planned(*states)]
+            unfinished = self._unfinished()
             self._remove_checkpoints({trial.identity for trial in unfinished})
             self._close_sweep(reported=report is not None)
             settled = self._tracker.flush(SETTLE_SECONDS)
@@ -183,6 +190,9 @@ class SweepRun:
                 later, self._reusable.trunks, add, shared if shared.enabled else None, self._bucket.output,
             )  # fmt: skip
             handlers = [progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle]
+            if self._bucket.output is None:
+                # In a bucket they may still be on their way; there the end of the sweep removes them.
+                handlers.append(self._retention.handle)
             self._run_tune(job, Events([*handlers, self._monitor.handle]), view)
             # While Ray ends, and no training has to share the processors.
             self._begin(report)
@@ -265,16 +275,21 @@ class SweepRun:
         forks = remove_forks(self._plan, unfinished)
         retention = remove_checkpoints(self._lab, self._plan, unfinished)
         self._bucket.remove([each.trial for each in retention.removed], forks)
+        keep = self._lab.keep.trained or retention.ranked
         for each in retention.removed:
-            reason = f"rank {each.rank} of {retention.ranked} by {retention.ranking.metric}"
-            self._recorder.record_removed(each.trial, reason)
-        lines = [*retention.lines(self._lab.keep.trained or retention.ranked), *self._describe_kept()]
+            self._recorder.record_removed(each.trial, retention.ranking.reason(keep))
+        before = self._retention.removed
+        lines = [*replace(retention, removed=[*before, *retention.removed]).lines(keep), *self._describe_kept()]
         for line in lines:
             self._output.note(line)
 
     def _describe_kept(self) -> list[str]:
         # A single run has nothing to rank.
         return [] if self._lab.experiment is None else describe_kept(self._plan, self._lab.keep.trained)
+
+    def _unfinished(self) -> list[Trial]:
+        states: tuple[State, ...] = ("waiting", "followed", "running", "failed", "stopped")
+        return [trial for _, trial in self._progress.planned(*states)]
 
     def _failed(self) -> set[str]:
         """Return the identities of the trainings that failed in this command."""

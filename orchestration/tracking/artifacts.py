@@ -1,12 +1,11 @@
 """Artifact locations of a store, links into them, and the check that files can be written there."""
 
-import os
 import re
 import tempfile
-import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from fcos.storage.files import link_file
 from fcos.storage.store_conventions import client_uri
 from orchestration.tracking.addresses import without_secrets
 from orchestration.tracking.problems import error_reason
@@ -24,25 +23,18 @@ def local_folder(location: str) -> Path | None:
     return Path(local_file_uri_to_path(location)).absolute()
 
 
-def link_file(file: Path, folder: Path) -> bool:
+def link_artifact(file: Path, folder: Path) -> bool:
     """Put a file into a folder of artifacts without another copy of its content; return False where that cannot be.
 
     For files that are only ever replaced whole: the artifact then stays as it was.
     """
     if file.is_symlink():
         return False
-    partial = folder / f".{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        os.link(file, partial)
-        partial.replace(folder / file.name)
     except OSError:
-        # Another disk, or one without links.
         return False
-    finally:
-        # A link that replaces one to the same file stays.
-        partial.unlink(missing_ok=True)
-    return True
+    return link_file(file, folder / file.name)
 
 
 def artifact_problem(location: str, uri: str) -> str | None:

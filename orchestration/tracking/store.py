@@ -26,7 +26,7 @@ from fcos.storage.store_conventions import (
     sqlite_uri,
 )
 from orchestration.tracking.addresses import sqlite_file
-from orchestration.tracking.artifacts import artifact_problem, link_file, local_folder
+from orchestration.tracking.artifacts import artifact_problem, link_artifact, local_folder
 from orchestration.tracking.experiments import check_takes_writes, find_or_make
 from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.tracking.server_version import other_version
@@ -52,7 +52,7 @@ ENVIRONMENT = {
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 METRICS_PER_CALL = 1000
 # Folders of artifacts whose files are written whole, and never changed where they are.
-LINKED = (Artifact.EVALUATION,)
+LINKED = (Artifact.EVALUATION, Artifact.DETECTIONS)
 PARAMS_PER_CALL = 100
 # Tags that describe one attempt of a run; removed when the run is reopened.
 ATTEMPT_TAGS = {Tag.FAILURE, Tag.STOPPED, Tag.REUSED_FROM, Tag.TRAINED_IN, Tag.ARTIFACTS_MISSING}
@@ -212,7 +212,7 @@ class Store:
         """Store files as artifacts below a folder, "" for none; those of LINKED take no more space beside the store."""
         root = local_folder(self.artifacts) if folder in LINKED and sqlite_file(self.uri) else None
         for file in files:
-            if root is None or not link_file(file, root / run_id / "artifacts" / folder):
+            if root is None or not link_artifact(file, root / run_id / "artifacts" / folder):
                 self.client.log_artifact(run_id, str(file), folder or None)
 
 

@@ -22,6 +22,8 @@ from fcos.structures import Detections
 
 # Entries that are in memory as Python objects at a time.
 CHUNK = 4096
+# Of zlib: of detections it takes half the time of 6, for 5 % more bytes.
+COMPRESSION = 4
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _pack(parts: Iterable[bytes], max_bytes: int) -> _Packed | None:
     """Compress a text that comes in parts; None as soon as it has too many bytes, compressed or not."""
     digest, length, buffer = hashlib.sha256(), 0, io.BytesIO()
     # Without a name and a time, which would differ between two files of the same content.
-    with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
+    with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=COMPRESSION, mtime=0) as file:
         for part in parts:
             file.write(part)
             digest.update(part)

@@ -103,7 +103,7 @@ def save_run(drawn: Drawn, arm: str, seed: int, folder: Path) -> tuple[Path, ...
 
 def draw_thumbnails(drawn: Drawn, folder: Path) -> Path:
     """Save thumbnails of drawn images; returns their file."""
-    file, notes = save_thumbnails(make_dataset(drawn), folder)
+    file, notes = save_thumbnails(make_dataset(drawn), folder, str(drawn.folder))
     assert file is not None
     assert not notes
     return file

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -15,7 +16,15 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
 from orchestration.driver import retention
-from orchestration.driver.retention import Ranking, describe_kept, rank, ranked_value, remove_checkpoints
+from orchestration.driver.events import TrialFinished
+from orchestration.driver.retention import (
+    Ranking,
+    RollingRetention,
+    describe_kept,
+    rank,
+    ranked_value,
+    remove_checkpoints,
+)
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
@@ -89,7 +98,7 @@ def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": None, "d": 0.2})
     found = remove_checkpoints(lab_of(tmp_path, 1), plan)
     assert left(plan) == "bc"
-    assert [(each.trial.identity[-1], each.rank) for each in found.removed] == [("d", 2), ("a", 3)]
+    assert [each.trial.identity[-1] for each in found.removed] == ["d", "a"]
     assert found.lines(1) == [
         "keep.trained=1: of 3 trainings ranked by val/AP, highest first, the checkpoints of 2 were removed (0.0 MB): "
         "arm · seed 0, arm · seed 0"
@@ -97,6 +106,62 @@ def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
     # Summary and curves are not touched, and there is nothing left to do.
     assert all(plan.summary_of(trial) for trial in plan.trials if trial.identity[-1] != "c")
     assert remove_checkpoints(lab_of(tmp_path, 1), plan).lines(1) == []
+
+
+class Rolling:
+    """A sweep that goes on, whose trainings finish at given moments."""
+
+    def __init__(self, tmp_path: Path, values: Mapping[str, float | None], keep: int | None) -> None:
+        self.plan, self.now = plan_in(tmp_path, values), 0.0
+        self.unfinished = {trial.identity for trial in self.plan.trials}
+        self.recorded: list[tuple[str, str]] = []
+        lab = lab_of(tmp_path, keep)
+        self.retention = RollingRetention(lab, self.plan, lambda: self.unfinished, self.record, lambda: self.now)
+
+    def record(self, trial: Trial, reason: str) -> None:
+        self.recorded.append((trial.identity[-1], reason))
+
+    def finish(self, index: int, moment: float) -> str:
+        """Finish a training; return those that have their checkpoints after it."""
+        trial, self.now = self.plan.trials[index], moment
+        summary = self.plan.summary_of(trial)
+        assert summary is not None
+        self.unfinished.discard(trial.identity)
+        self.retention.handle(TrialFinished(index, trial, summary))
+        return left(self.plan)
+
+
+def test_while_trainings_run_those_below_the_best_make_room_after_a_minute(tmp_path: Path) -> None:
+    rolling = Rolling(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.4}, 1)
+    assert rolling.finish(0, 0) == "abcd"
+    assert rolling.finish(1, 50) == "abcd"
+    # The first one is not the best now, and long enough ago.
+    assert rolling.finish(2, 70) == "bcd"
+    assert rolling.finish(3, 200) == "d"
+    assert rolling.recorded == [(name, "not among the 1 best by val/AP") for name in "abc"]
+    assert [each.trial.identity[-1] for each in rolling.retention.removed] == ["a", "b", "c"]
+
+
+def test_while_trainings_run_all_stay_unless_a_number_is_given(tmp_path: Path) -> None:
+    rolling = Rolling(tmp_path, {"a": 0.1, "b": 0.3}, None)
+    assert [rolling.finish(0, 0), rolling.finish(1, 1000)] == ["ab", "ab"]
+
+
+def test_what_another_training_begins_from_stays_until_it_has_ended(tmp_path: Path) -> None:
+    rolling = Rolling(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.25}, 1)
+    trials = [replace(each, trunk="d" if index == 3 else "one") for index, each in enumerate(rolling.plan.trials)]
+    rolling.plan = rolling.retention.plan = replace(rolling.plan, trials=trials)
+    rolling.finish(0, 0)
+    assert rolling.finish(1, 100) == "abcd"
+    rolling.finish(2, 200)
+    assert rolling.finish(3, 300) == "bd"
+
+
+def test_a_long_list_of_removed_ones_is_cut(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {name: 0.01 * index for index, name in enumerate("abcdefgh")})
+    (line,) = remove_checkpoints(lab_of(tmp_path, 1), plan).lines(1)
+    assert "the checkpoints of 7 were removed" in line
+    assert line.endswith(": " + "arm · seed 0, " * 6 + "...")
 
 
 def test_a_sweep_that_keeps_much_has_a_note_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Thumbnails of validation images, as they are written and as a report reads them."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def digest(drawn: Drawn) -> str:
 
 
 def test_every_image_has_a_small_jpeg_under_its_id(drawn: Drawn, tmp_path: Path) -> None:
-    file, notes = save_thumbnails(make_dataset(drawn), tmp_path)
+    file, notes = save_thumbnails(make_dataset(drawn), tmp_path, str(tmp_path))
     assert (file, notes) == (tmp_path / THUMBNAILS, ())
     unpacked = unpack_thumbnails((tmp_path / THUMBNAILS).read_bytes(), digest(drawn))
     assert list(unpacked) == drawn.annotations.image_ids.tolist()
@@ -37,30 +38,68 @@ def test_every_image_has_a_small_jpeg_under_its_id(drawn: Drawn, tmp_path: Path)
         assert encode_thumbnail(content).startswith("data:image/jpeg;base64,")
 
 
+def save_into(folder: Path, drawn: Drawn, data_digest: str) -> Path:
+    folder.mkdir()
+    file, notes = save_thumbnails(make_dataset(drawn), folder, data_digest)
+    assert (file, notes) == (folder / THUMBNAILS, ())
+    return folder / THUMBNAILS
+
+
 def test_the_same_images_give_the_same_bytes(drawn: Drawn, tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    for folder in (first, second):
-        folder.mkdir()
-        save_thumbnails(make_dataset(drawn), folder)
-    assert (first / THUMBNAILS).read_bytes() == (second / THUMBNAILS).read_bytes()
+    first = save_into(tmp_path / "first", drawn, "one")
+    second = save_into(tmp_path / "second", drawn, "other")
+    assert not first.samefile(second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_next_training_on_the_same_images_has_a_link_to_the_file_before(drawn: Drawn, tmp_path: Path) -> None:
+    first = save_into(tmp_path / "first", drawn, str(tmp_path))
+    # Images are not read again.
+    for name in drawn.annotations.names:
+        (drawn.folder / name).unlink()
+    second = save_into(tmp_path / "second", drawn, str(tmp_path))
+    third = save_into(tmp_path / "third", drawn, str(tmp_path))
+    assert first.samefile(second)
+    assert first.samefile(third)
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_a_file_that_has_changed_is_not_linked_to(drawn: Drawn, tmp_path: Path, *, is_removed: bool) -> None:
+    first = save_into(tmp_path / "first", drawn, str(tmp_path))
+    content = first.read_bytes()
+    first.unlink()
+    if not is_removed:
+        first.write_bytes(b"something else")
+    assert save_into(tmp_path / "second", drawn, str(tmp_path)).read_bytes() == content
+
+
+def test_without_links_each_training_has_a_file(drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = save_into(tmp_path / "first", drawn, str(tmp_path))
+    second = save_into(tmp_path / "second", drawn, str(tmp_path))
+    assert not first.samefile(second)
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_of_many_images_some_are_taken_evenly(drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thumbnails, "MAX_IMAGES", 3)
-    save_thumbnails(make_dataset(drawn), tmp_path)
+    save_thumbnails(make_dataset(drawn), tmp_path, str(tmp_path))
     unpacked = unpack_thumbnails((tmp_path / THUMBNAILS).read_bytes(), digest(drawn))
     assert list(unpacked) == [drawn.annotations.image_ids[index] for index in (0, 2, 4)]
 
 
 def test_the_file_stays_below_its_bound(drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thumbnails, "MAX_BYTES", 4000)
-    save_thumbnails(make_dataset(drawn), tmp_path)
+    save_thumbnails(make_dataset(drawn), tmp_path, str(tmp_path))
     assert 0 < len(unpack_thumbnails((tmp_path / THUMBNAILS).read_bytes(), digest(drawn))) < 7
 
 
 def test_an_image_that_does_not_open_is_noted_and_the_others_are_there(drawn: Drawn, tmp_path: Path) -> None:
     (drawn.folder / drawn.annotations.names[2]).write_bytes(b"no image")
-    _, notes = save_thumbnails(make_dataset(drawn), tmp_path)
+    _, notes = save_thumbnails(make_dataset(drawn), tmp_path, str(tmp_path))
     assert len(notes) == 1
     assert "the thumbnail of 0002" in notes[0]
     assert len(unpack_thumbnails((tmp_path / THUMBNAILS).read_bytes(), digest(drawn))) == 6
@@ -69,7 +108,7 @@ def test_an_image_that_does_not_open_is_noted_and_the_others_are_there(drawn: Dr
 def test_without_any_thumbnail_there_is_no_file(drawn: Drawn, tmp_path: Path) -> None:
     for name in drawn.annotations.names:
         (drawn.folder / name).unlink()
-    file, notes = save_thumbnails(make_dataset(drawn), tmp_path)
+    file, notes = save_thumbnails(make_dataset(drawn), tmp_path, str(tmp_path))
     assert file is None
     assert notes[0].endswith("(and 6 more)")
     assert not (tmp_path / THUMBNAILS).exists()
