@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fcos.metrics import Mode, better_end
@@ -143,11 +143,12 @@ def _remove(
     return removed, needed
 
 
-class RollingRetention:
-    """Removes checkpoints below keep.trained while a sweep runs, so that no more lie there than it keeps and runs.
+class CheckpointRetention:
+    """Removes the checkpoints below keep.trained while a sweep runs, and at its end.
 
-    A training that is not among the best now is none of them at the end. What other commands may still take over stays
-    for a minute, and what another training may begin from until it has begun; the end of the sweep looks once more.
+    While it runs no more lie there than those of the best, of what runs, and of the last minute: a training that is not
+    among the best now is none of them at the end. What other commands may still take over stays for that minute, and
+    what another training may begin from until that one has ended.
     """
 
     def __init__(
@@ -159,14 +160,29 @@ class RollingRetention:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """unfinished: returns the identities of trainings without a result; record: stores why one was removed."""
-        self.removed: list[Removed] = []
         self.plan = plan
         self._lab, self._unfinished, self._record, self._clock = lab, unfinished, record, clock
+        self._removed: list[Removed] = []
         self._ranking = _ranking(lab)
         self._trials: dict[str, Trial] = {}
         self._values: dict[str, float | None] = {}
         self._ended: dict[str, float] = {}
         self._next = clock() + REMOVE_EVERY
+
+    def end(self, unfinished: Collection[str]) -> tuple[list[Trial], list[str]]:
+        """Remove what is left to be removed; return the trainings without checkpoints now, and lines for the console.
+
+        unfinished: identities of trainings without a result.
+        """
+        retention = remove_checkpoints(self._lab, self.plan, unfinished)
+        keep = self._lab.keep.trained or retention.ranked
+        for each in retention.removed:
+            self._record(each.trial, self._ranking.reason(keep))
+        self._removed += retention.removed
+        lines = replace(retention, removed=self._removed).lines(keep)
+        # A single run has nothing to rank.
+        kept = [] if self._lab.experiment is None else describe_kept(self.plan, self._lab.keep.trained)
+        return [each.trial for each in self._removed], [*lines, *kept]
 
     def handle(self, event: TrialEvent) -> None:
         """Remember what a training was worth, and remove what is not among the best."""
@@ -190,7 +206,7 @@ class RollingRetention:
             self._record(each.trial, self._ranking.reason(keep))
             # What is gone is not looked at again: its value is below those that stay.
             del self._values[each.trial.identity]
-        self.removed += removed
+        self._removed += removed
 
 
 def remove_forks(plan: Plan, unfinished: Collection[str]) -> list[Trial]:

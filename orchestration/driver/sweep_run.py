@@ -4,9 +4,9 @@ import logging
 import os
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from rich.logging import RichHandler
 
@@ -28,13 +28,12 @@ from orchestration.driver.monitoring.undelivered import artifacts_not_stored, no
 from orchestration.driver.progress import State, SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
-from orchestration.driver.retention import RollingRetention, describe_kept, remove_checkpoints, remove_forks
+from orchestration.driver.retention import CheckpointRetention, remove_forks
 from orchestration.driver.sharing.begin_sharing import share_trainings
 from orchestration.driver.subprocesses.register_best import register_best
 from orchestration.driver.subprocesses.report_process import ReportProcess
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import HEAD_LOST_CLOSE_SECONDS, end_stalled
-from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.repeats.plan_history import read_plan_history, record_plan_history
@@ -47,6 +46,7 @@ from orchestration.trial.failures import failure_reason
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
+UNFINISHED: Final[tuple[State, ...]] = ("waiting", "followed", "running", "failed", "stopped")
 
 
 class SweepRun:
@@ -83,12 +83,8 @@ class SweepRun:
         # Heartbeats for other commands, until the store has the results that they take.
         self._sharing = ExitStack()
         self._monitor = CommandMonitor(prepared, self._progress, self._tracker, output)
-        self._retention = RollingRetention(
-            self._lab,
-            self._plan,
-            lambda: {trial.identity for trial in self._unfinished()},
-            self._recorder.record_removed,
-        )
+        record = self._recorder.record_removed
+        self._retention = CheckpointRetention(self._lab, self._plan, self._unfinished, record)
 
     def _take_results(self) -> Sequence[int] | None:
         """Take over what other sweeps have; return the indices of the trainings of the rounds that have begun."""
@@ -124,13 +120,12 @@ class SweepRun:
             self._train(report)
             self._tracker.wait_open()
             self._record_kept()
-            unfinished = self._unfinished()
-            self._remove_checkpoints({trial.identity for trial in unfinished})
+            self._remove_checkpoints(self._unfinished())
             self._close_sweep(reported=report is not None)
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = report is None or (settled and self._report(report))
             registered = self._register(settled=settled)
-            delivered = self._bucket.end(unfinished)
+            delivered = self._bucket.end([trial for _, trial in self._progress.planned(*UNFINISHED)])
         except BaseException:
             # Ctrl-C too: what a search has drawn until then.
             with suppress(ConfigError, OSError):
@@ -273,23 +268,14 @@ class SweepRun:
 
     def _remove_checkpoints(self, unfinished: Collection[str]) -> None:
         forks = remove_forks(self._plan, unfinished)
-        retention = remove_checkpoints(self._lab, self._plan, unfinished)
-        self._bucket.remove([each.trial for each in retention.removed], forks)
-        keep = self._lab.keep.trained or retention.ranked
-        for each in retention.removed:
-            self._recorder.record_removed(each.trial, retention.ranking.reason(keep))
-        before = self._retention.removed
-        lines = [*replace(retention, removed=[*before, *retention.removed]).lines(keep), *self._describe_kept()]
+        removed, lines = self._retention.end(unfinished)
+        self._bucket.remove(removed, forks)
         for line in lines:
             self._output.note(line)
 
-    def _describe_kept(self) -> list[str]:
-        # A single run has nothing to rank.
-        return [] if self._lab.experiment is None else describe_kept(self._plan, self._lab.keep.trained)
-
-    def _unfinished(self) -> list[Trial]:
-        states: tuple[State, ...] = ("waiting", "followed", "running", "failed", "stopped")
-        return [trial for _, trial in self._progress.planned(*states)]
+    def _unfinished(self) -> set[str]:
+        """Return the identities of the trainings without a result."""
+        return {trial.identity for _, trial in self._progress.planned(*UNFINISHED)}
 
     def _failed(self) -> set[str]:
         """Return the identities of the trainings that failed in this command."""

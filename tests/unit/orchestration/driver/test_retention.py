@@ -18,8 +18,8 @@ from orchestration.config.schema import LabConfig
 from orchestration.driver import retention
 from orchestration.driver.events import TrialFinished
 from orchestration.driver.retention import (
+    CheckpointRetention,
     Ranking,
-    RollingRetention,
     describe_kept,
     rank,
     ranked_value,
@@ -116,7 +116,7 @@ class Rolling:
         self.unfinished = {trial.identity for trial in self.plan.trials}
         self.recorded: list[tuple[str, str]] = []
         lab = lab_of(tmp_path, keep)
-        self.retention = RollingRetention(lab, self.plan, lambda: self.unfinished, self.record, lambda: self.now)
+        self.retention = CheckpointRetention(lab, self.plan, lambda: self.unfinished, self.record, lambda: self.now)
 
     def record(self, trial: Trial, reason: str) -> None:
         self.recorded.append((trial.identity[-1], reason))
@@ -139,7 +139,18 @@ def test_while_trainings_run_those_below_the_best_make_room_after_a_minute(tmp_p
     assert rolling.finish(2, 70) == "bcd"
     assert rolling.finish(3, 200) == "d"
     assert rolling.recorded == [(name, "not among the 1 best by val/AP") for name in "abc"]
-    assert [each.trial.identity[-1] for each in rolling.retention.removed] == ["a", "b", "c"]
+    removed, (line,) = rolling.retention.end(())
+    assert [trial.identity[-1] for trial in removed] == ["a", "b", "c"]
+    assert "of 4 trainings ranked by val/AP, highest first, the checkpoints of 3 were removed" in line
+
+
+def test_the_end_of_a_sweep_waits_for_no_minute(tmp_path: Path) -> None:
+    rolling = Rolling(tmp_path, {"a": 0.1, "b": 0.3}, 1)
+    rolling.finish(0, 0)
+    assert rolling.finish(1, 1) == "ab"
+    removed, _ = rolling.retention.end(())
+    assert ([trial.identity[-1] for trial in removed], left(rolling.plan)) == (["a"], "b")
+    assert rolling.recorded == [("a", "not among the 1 best by val/AP")]
 
 
 def test_while_trainings_run_all_stay_unless_a_number_is_given(tmp_path: Path) -> None:
