@@ -95,7 +95,7 @@ def _fuse_children(parent: nn.Module) -> None:
         assert isinstance(conv, nn.Conv2d)
         if isinstance(conv, FoldedConv2d):
             setattr(parent, name, FusedConv2d(conv, conv.norm[0], NO_ACTIVATION))
-        elif isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d) and not isinstance(parent, nn.ModuleList):
+        elif _is_norm(norm, conv.out_channels) and not isinstance(parent, nn.ModuleList):
             # timm's norms include the activation.
             left = getattr(norm, "act", nn.Identity())
             known = _activation(left)
@@ -110,6 +110,10 @@ def _can_fuse(module: nn.Module) -> bool:
         return False
     plain = type(module) in (nn.Conv2d, FoldedConv2d) and not isinstance(module.padding, str)
     return plain or type(module).__name__ == PADS_AT_END
+
+
+def _is_norm(module: nn.Module, channels: int) -> bool:
+    return isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d) and module.running_var.numel() == channels
 
 
 def _activation(module: nn.Module) -> Activation | None:

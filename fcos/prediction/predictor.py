@@ -124,4 +124,3 @@ class Predictor:
         if self._streams is None:
             return self._detect(collate(samples, canvas))
         return self._streams.map(lambda part: self._detect(collate(part, canvas)), samples, canvas[0] * canvas[1])
-

@@ -1,4 +1,4 @@
-"""Parts of a batch side by side on a CPU, each in threads of its own, which waits less than all threads for each layer."""
+"""Parts of a batch side by side on a CPU, each with threads of its own: those of one layer wait for each other."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -33,10 +33,10 @@ class Streams:
         """
         threads = torch.get_num_threads()
         streams = min(threads, len(items))
-        if streams < 2:
-            return [*function(items)]
         size = max(1, min(PART_PIXELS // pixels, -(-len(items) // streams)))
         parts = [items[start : start + size] for start in range(0, len(items), size)]
+        if streams == 1:
+            return [result for part in parts for result in function(part)]
 
         def call(part: Sequence[Item]) -> Sequence[Result]:
             # Of this thread alone, but also what threads that begin later take over.
