@@ -212,24 +212,22 @@ def _missing(found: Found, others: Found) -> int:
     return count
 
 
-def measure(name: str, count: int, rounds: int, threads: int) -> None:
-    """Compare, then time a folder of so many pictures through both in turns, and print a line."""
+def measure(name: str, count: int, rounds: int) -> None:
+    """Time a folder of so many pictures through both in turns, compare what the first round gave, and print a line."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, outputs = Path(temporary, "pictures"), [Path(temporary, side) for side in ("peer", "ours")]
         fill(folder, count)
         peer, predictor = build(name, folder / "00000.jpg")
-
         calls = [partial(run_peer, peer, folder, outputs[0]), partial(run_ours, predictor, folder, outputs[1])]
-        own = torch.get_num_threads()
         times: list[list[tuple[float, float]]] = [[], []]
+        text = ""
         for _ in range(rounds):
             for side, call in enumerate(calls):
-                torch.set_num_threads(threads if side == 0 else own)
                 times[side].append(seconds_of(call))
-        text = same(*outputs)
+            text = text or same(*outputs)
     wall, processor = ([statistics.median(each[kind] for each in side) for side in times] for kind in (0, 1))
     print(
-        f"{name}, {count} pictures, {threads} threads for torchvision: {wall[0] / wall[1]:.2f} times "
+        f"{name}, {count} pictures, {torch.get_num_threads()} threads: {wall[0] / wall[1]:.2f} times "
         f"as fast by the clock ({wall[0]:.1f} -> {wall[1]:.1f} s), {processor[0] / processor[1]:.2f} by processor time "
         f"({processor[0]:.1f} -> {processor[1]:.1f} s); {text}; {rounds} rounds",
         flush=True,
@@ -260,11 +258,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=40, metavar="N", help="files in the folder (40)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times that each side does all of them (3)")
     parser.add_argument(
-        "--peer-threads", type=int, default=torch.get_num_threads(), metavar="N", help="torch's threads for torchvision"
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        metavar="N",
+        help="torch's, for both (those of the cores)",
     )
     options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
     for name in options.model:
-        measure(name, options.pictures, options.rounds, options.peer_threads)
+        measure(name, options.pictures, options.rounds)
 
 
 if __name__ == "__main__":
