@@ -36,7 +36,7 @@ def normalize_pixels(
 
 
 def _is_plain(pixels: Tensor, mean: Tensor) -> bool:
-    """Return whether pixels are in the memory of this machine, and nothing but this computation is asked for."""
+    """Return whether pixels are in the memory of this machine, and the computation is carried out, not recorded."""
     is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     in_memory = type(pixels) is Tensor and pixels.device.type == "cpu"
     return in_memory and not is_traced and mean.dtype == torch.get_default_dtype() == torch.float32
@@ -75,7 +75,7 @@ def _empty(shape: torch.Size, memory_format: torch.memory_format) -> Tensor:
     try:
         memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         memory.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:  # without huge pages; where there is no memory, torch says so
+    except OSError:  # without huge pages, or without memory, which torch reports
         return torch.empty(shape, memory_format=memory_format)
     flat = torch.frombuffer(memory, dtype=torch.float32)
     if memory_format == torch.channels_last:
