@@ -37,7 +37,7 @@ def normalize_pixels(
 
 def _is_plain(pixels: Tensor, mean: Tensor) -> bool:
     """Return whether pixels are in the memory of this machine, and the computation is carried out, not recorded."""
-    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     in_memory = type(pixels) is Tensor and pixels.device.type == "cpu"
     return in_memory and not is_traced and mean.dtype == torch.get_default_dtype() == torch.float32
 
