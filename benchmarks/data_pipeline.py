@@ -29,6 +29,7 @@ from fcos.data.sample_settings import SampleSettings
 from fcos.images.decoded import DecodedImages, decode_images
 from fcos.images.image_files import ImageFiles, file_stats
 from fcos.model.detector import PIXEL_MEAN, PIXEL_STD
+from fcos.model.normalize import normalize_pixels
 from fcos.structures import Batch
 
 WIDTH, HEIGHT = 640, 480
@@ -75,10 +76,10 @@ def decode(folder: Path, dataset: CocoDataset) -> DecodedImages:
     return found
 
 
-def normalize(pixels: Tensor) -> Tensor:
-    """Normalize as fcos.model.detector does on the device; no padding within a canvas differs here."""
+def normalize(batch: Batch) -> Tensor:
+    """Normalize as the detector does."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    return (pixels / 255).sub_(mean).div_(std)
+    return normalize_pixels(batch.pixels, batch.sizes, mean, std, torch.channels_last)
 
 
 def same(theirs: Any, ours: Batch) -> str:
@@ -86,7 +87,7 @@ def same(theirs: Any, ours: Batch) -> str:
     images, targets = theirs
     height, width = ours.sizes[0].tolist()
     require(tuple(images.image_sizes[0]) == (height, width), f"sizes {images.image_sizes[0]} and {(height, width)}")
-    levels = normalize(ours.pixels)[..., :height, :width] - images.tensors[..., :height, :width]
+    levels = normalize(ours)[..., :height, :width] - images.tensors[..., :height, :width]
     levels = levels.abs() * torch.tensor(PIXEL_STD).view(1, 3, 1, 1) * 255
     require(float(levels.max()) <= 1.01, f"{float(levels.max()):.2f} gray levels apart")
     require(float(levels.mean()) <= 0.33, f"{float(levels.mean()):.2f} gray levels apart on average")
@@ -121,9 +122,10 @@ def pair(folder: Path, count: int, side: int, goal: float | None) -> Iterator[Ca
 
     def run_whole() -> tuple[Batch, Tensor]:
         batch = run_ours()
-        return batch, normalize(batch.pixels)
+        return batch, normalize(batch)
 
-    yield Case(f"{name}, normalised as well", run_peer, run_whole, lambda peer, ours: same(peer, ours[0]), images=count)
+    whole_name, whole_goal = f"{name}, normalised as well", None if goal is None else 2.5
+    yield Case(whole_name, run_peer, run_whole, lambda peer, ours: same(peer, ours[0]), images=count, goal=whole_goal)
     kept = make_dataset(folder, side, decode(folder, dataset))
     kept_name = f"{name}, decoded and resized before"
     kept_goal = None if goal is None else 30.0

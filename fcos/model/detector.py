@@ -10,6 +10,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from fcos.model.backbone import Backbone
 from fcos.model.bifpn import BiFPN
 from fcos.model.head import Head, SeparateHeads
+from fcos.model.normalize import normalize_pixels
 from fcos.model.timm_backbone import TimmBackbone
 from fcos.structures import HeadOutputs
 
@@ -57,9 +58,4 @@ class FCOS(nn.Module):
 
     def normalize(self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B 3 H W"]:
         """Subtract the mean and divide by the standard deviation; the padding becomes zero, whatever it held."""
-        height, width = pixels.shape[-2:]
-        rows = torch.arange(height, device=pixels.device).view(1, 1, -1, 1) < sizes[:, 0].view(-1, 1, 1, 1)
-        columns = torch.arange(width, device=pixels.device).view(1, 1, 1, -1) < sizes[:, 1].view(-1, 1, 1, 1)
-        # In torchvision's order of operations, so that results are bit-identical.
-        normalized = (pixels / 255).to(self.pixel_mean.dtype).sub_(self.pixel_mean).div_(self.pixel_std)
-        return normalized.masked_fill_(~(rows & columns), 0.0).contiguous(memory_format=self.memory_format)
+        return normalize_pixels(pixels, sizes, self.pixel_mean, self.pixel_std, self.memory_format)

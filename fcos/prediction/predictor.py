@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import torch
 from jaxtyping import UInt8
@@ -19,10 +20,14 @@ from fcos.exported.file_detector import FileDetector
 from fcos.images.open_image import read_image
 from fcos.images.resized_size import resized_size
 from fcos.inference import Trained, build_detect
+from fcos.model.fused import fuse
 from fcos.prediction.memory import bytes_per_pixel
+from fcos.prediction.streams import Streams
 from fcos.structures import Detections
 
 Size = tuple[int, int]
+# Images from which on a detector is fused for them, which takes as long as one or two.
+FUSED_FROM: Final = 8
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class Predictor:
             )
         self._detector = detector
         self._detect = build_detect(detector) if isinstance(detector, Trained) else detector.detect
+        self._is_fused = False
+        # onnxruntime has threads of its own.
+        self._streams = Streams() if isinstance(detector, Trained) and detector.device.type == "cpu" else None
         self._config = config
         self.device = detector.device
 
@@ -79,6 +87,19 @@ class Predictor:
         """Return the (height, width) to which an input of this size is padded."""
         return canvas_size([size], self._config.model.size_divisor)
 
+    def expect(self, num_images: int) -> None:
+        """Fuse the layers of the detector, once, where this saves more than it costs with so many images to come.
+
+        Detections change in the order in which float32 is added.
+        """
+        detector = self._detector
+        if self._is_fused or num_images < FUSED_FROM or not isinstance(detector, Trained):
+            return
+        if detector.device.type == "cpu" and self._config.schedule.precision == "fp32":
+            self._is_fused = True
+            # A Trained of its own: the given one stays what may be trained or exported.
+            self._detect = build_detect(replace(detector, detector=fuse(detector.detector.eval())))
+
     @property
     def keeps_size(self) -> bool:
         """Whether images are predicted at their own size, whatever it is."""
@@ -99,4 +120,7 @@ class Predictor:
         """
         canvases = {self.canvas(sample.size) for sample in samples}
         assert len(canvases) == 1, "images of several canvases, whose padding would change each other's detections"
-        return self._detect(collate(samples, canvases.pop()))
+        canvas = canvases.pop()
+        if self._streams is None:
+            return self._detect(collate(samples, canvas))
+        return self._streams.map(lambda part: self._detect(collate(part, canvas)), samples, canvas[0] * canvas[1])
