@@ -38,6 +38,7 @@ class Tower(nn.Module):
         assert isinstance(norms, nn.ModuleList)
         for conv, norm in zip(self.convs, norms, strict=True):
             if isinstance(where, Canvas):
+                assert isinstance(norm, GroupNorm)
                 x = group_norm_relu(conv(x), norm.weight, norm.bias, norm.num_groups, norm.eps, where)
             else:
                 x = norm(conv(x)).relu()
