@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from fcos import device as device_module
 from fcos.build import build_detector, build_train_state
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
+from fcos.device import precision_notes
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch, Targets
 from fcos.training.step import TrainState, train_step
@@ -77,3 +79,16 @@ def _rows(batch: Batch, rows: slice) -> Batch:
         batch.pixels[rows], batch.sizes[rows], batch.original_sizes[rows], targets,
         batch.image_ids[rows], batch.names[rows],
     )  # fmt: skip
+
+
+def test_a_precision_without_instructions_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "_has_instructions", lambda precision: precision == "bf16")
+    assert precision_notes(CPU, "fp32") == precision_notes(CPU, "bf16") == ()
+    assert precision_notes(torch.device("cuda"), "fp16") == ()
+    (note,) = precision_notes(CPU, "fp16")
+    assert note.startswith("schedule.precision=fp16: this processor has no instructions for it")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_torch_knows_what_the_processor_computes(precision: str) -> None:
+    assert isinstance(device_module._has_instructions(precision), bool)
