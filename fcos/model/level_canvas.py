@@ -24,23 +24,23 @@ class Canvas:
     height: int
     width: int
     # (top, left, rows, columns) of each level, finest first.
-    places: tuple[tuple[int, int, int, int], ...]
+    slots: tuple[tuple[int, int, int, int], ...]
 
     def parts(self, x: Tensor) -> list[Float[Tensor, "B C h w"]]:
         """Return the views of the levels on a map."""
-        return [x[:, :, top : top + rows, left : left + columns] for top, left, rows, columns in self.places]
+        return [x[:, :, top : top + rows, left : left + columns] for top, left, rows, columns in self.slots]
 
 
 @lru_cache(maxsize=64)
 def canvas_of(shapes: tuple[tuple[int, int], ...]) -> Canvas:
     """Return the canvas of levels with these (rows, columns), finest first."""
     (height, width), *others = shapes
-    places, left = [(0, 0, height, width)], 0
+    slots, left = [(0, 0, height, width)], 0
     for rows, columns in others:
-        places.append((height + 1, left, rows, columns))
+        slots.append((height + 1, left, rows, columns))
         left += columns + 1
     below = max((rows + 1 for rows, _ in others), default=0)
-    return Canvas(height + below, max(width, left - 1), tuple(places))
+    return Canvas(height + below, max(width, left - 1), tuple(slots))
 
 
 def joins(features: Sequence[Float[Tensor, "B C _ _"]]) -> bool:
@@ -88,7 +88,7 @@ def _zeros(like: Float[Tensor, "B C _ _"], canvas: Canvas) -> Float[Tensor, "B C
 
 
 def _fill(levels: Sequence[Tensor], canvas: Canvas) -> Tensor:
-    """Return a map of zeros with the levels in their places."""
+    """Return a map of zeros with the levels in their slots."""
     whole = _zeros(levels[0], canvas)
     for part, level in zip(canvas.parts(whole), levels, strict=True):
         part.copy_(level)

@@ -31,7 +31,7 @@ def levels_of(
 def test_levels_lie_apart_by_a_row_or_column(shapes: list[tuple[int, int]]) -> None:
     canvas = canvas_of(tuple(shapes))
     owners = torch.full((canvas.height + 2, canvas.width + 2), -1)
-    for number, (top, left, rows, columns) in enumerate(canvas.places):
+    for number, (top, left, rows, columns) in enumerate(canvas.slots):
         assert (rows, columns) == shapes[number]
         around = owners[top : top + rows + 2, left : left + columns + 2]
         assert (around == -1).all(), "another level within the reach of a 3x3 convolution"
