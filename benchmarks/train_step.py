@@ -1,5 +1,7 @@
 """A whole training step against torchvision's FCOS R50: python benchmarks/train_step.py [--device cuda] [--compile]
 
+With --embedded the step of the embedded training instead, our own in bf16 against our own in float32.
+
 Forward, losses, backward and SGD from the same weights. On one CPU core: 2 images of 512x512, both in float32; with
 --precision bf16 ours under bf16 autocast with the channels last, for processors with bf16 instructions. On a GPU: 16
 of 800x1333, both under bf16 autocast, by the clock, and which part of the measured matmul rate is reached. Losses
@@ -8,20 +10,23 @@ must be equal to 1e-4 (bf16: 2e-2), and so must what the step adds to the weight
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import side_by_side
 import torch
-from detectors import build_pair, draw_batch, model_config
+import yaml
+from detectors import MODEL, build_pair, draw_batch, model_config
 from inputs import draw_targets
 from side_by_side import Case, require
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fcos.build import build_train_state
+from fcos.build import build_detector, build_train_state
 from fcos.config.choices import Precision
+from fcos.config.parse import parse
 from fcos.config.run import Config, DataConfig, ScheduleConfig
 from fcos.device import autocast, to_device
 from fcos.runtime import LocalRuntime
@@ -90,6 +95,32 @@ def case(
     return Case(text + (", compiled" if compiled else ""), run_peer, run_ours, same, images=batch, goal=goal)
 
 
+def embedded_case() -> Case:
+    """Return the case of a step of model=fcos_small with 8 images of 128x128, as `schedule=brief` trains it."""
+    size = (128, 128)
+    values: dict[str, Any] = {
+        group: yaml.safe_load((MODEL.parents[1] / group / f"{option}.yaml").read_text())
+        for group, option in (("model", "fcos_small"), ("schedule", "embedded"), ("data", "synthetic"))
+    }
+    host = draw_batch(8, size, draw_targets(3, 8, size), torch.device("cpu"))[2]
+    host.targets.labels.remainder_(5)
+    starts: list[dict[str, Tensor]] = []
+
+    def runner(precision: Precision) -> Callable[[], Outcome]:
+        values["schedule"] |= {"precision": precision, "clip_norm": 1}
+        config = parse(Config, values)
+        torch.manual_seed(0)
+        detector = build_detector(config.model, 5, channels_last=True)
+        starts.append({key: value.clone() for key, value in detector.state_dict().items()})
+        state = build_train_state(config, detector, LocalRuntime(Path(), torch.device("cpu")))
+        return lambda: (train_step(state, [host])[1:4], detector.state_dict())
+
+    peer, ours = runner("fp32"), runner("bf16")
+    same = partial(compare, start=starts[0], precision="bf16")
+    text = "training step, embedded 8x128x128, bf16 against fp32"
+    return Case(text, peer, ours, same, peer_name="our own in fp32", images=8, goal=2.0)
+
+
 def matmul_rate(device: torch.device) -> float:
     """Measure FLOP/s of a large bf16 product."""
     side = 8192
@@ -114,6 +145,7 @@ def main() -> None:
     parser = side_by_side.parser(__doc__ or "")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], help="ours on a CPU; fp32 if not given")
+    parser.add_argument("--embedded", action="store_true", help="the embedded model in bf16 against float32, on a CPU")
     parser.add_argument("--compile", action="store_true", help="ours with schedule.compile=true")
     options = parser.parse_args()
     if options.device == "cpu":
@@ -129,6 +161,9 @@ def main() -> None:
 
 def on_cpu(options: argparse.Namespace) -> Iterator[Case]:
     """Yield the cases of one step that fits a core."""
+    if options.embedded:
+        yield embedded_case()
+        return
     yield case(2, (512, 512), torch.device("cpu"), options.precision or "fp32", options.compile, goal=2.2)
 
 

@@ -16,6 +16,25 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
+def precision_notes(device: torch.device, precision: Precision) -> tuple[str, ...]:
+    """Return a remark on a precision that the processor has no instructions for; nothing for another device."""
+    if device.type != "cpu" or precision == "fp32" or _has_instructions(precision):
+        return ()
+    return (
+        f"schedule.precision={precision}: this processor has no instructions for it; training takes several times as "
+        "long as in fp32",
+    )
+
+
+def _has_instructions(precision: Precision) -> bool:
+    """Return whether torch's convolutions on this processor compute in bf16 or fp16."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    supported = torch.ops.mkldnn
+    name = "_is_mkldnn_fp16_supported" if precision == "fp16" else "_is_mkldnn_bf16_supported"
+    return bool(getattr(supported, name)())
+
+
 def pick_device(name: str) -> torch.device:
     """Return the device of a name: cpu, cuda or auto (cuda where available).
 

@@ -17,7 +17,7 @@ from fcos.data.coco import CocoDataset, make_dataset
 from fcos.data.loader import eval_batches, shared_eval_batches, train_batches
 from fcos.data.prepare import PreparedData, check_digest, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
-from fcos.device import to_device
+from fcos.device import precision_notes, to_device
 from fcos.distributed import broadcast_buffers, broadcast_object
 from fcos.evaluation.detect import Inference, Validation, validate
 from fcos.evaluation.samples import draw_sample_pictures
@@ -120,6 +120,7 @@ def _prepare(
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     notes = (*detector.backbone.notes, *begin_from_weights(detector, config.model, data.classes), *rate_notes(config))
+    notes += precision_notes(runtime.device, config.schedule.precision)
     seed = config.resolved_seeds.augmentation
     by_weights = _by_weights(arms, assignment.corners)
     prepared = _Run(

@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from fcos.config.choices import HeadNorm
 from fcos.config.model_parts import HeadConfig
+from fcos.model.level_canvas import Canvas, canvas_of, group_norm_relu, joins, lay, take
 from fcos.model.norm import GroupNorm, batch_norm
 from fcos.structures import HeadOutputs
 
 # (width, height) of each anchor of a location, in strides.
 Anchors = tuple[tuple[float, float], ...]
+# Maps of class logits, raw regression and quality.
+Maps = tuple[Tensor, Tensor, Tensor | None]
 
 
 class Tower(nn.Module):
@@ -29,11 +32,16 @@ class Tower(nn.Module):
             nn.ModuleList(_norm(config.norm, channels, config.gn_groups) for _ in layers) for _ in range(copies)
         )
 
-    def forward(self, x: Float[Tensor, "B C H W"], level: int) -> Float[Tensor, "B C H W"]:
-        norms = self.norms[level if len(self.norms) > 1 else 0]
+    def forward(self, x: Float[Tensor, "B C H W"], where: int | Canvas) -> Float[Tensor, "B C H W"]:
+        """Return the features of a level; `where` is its number, or what all levels lie on (group norm only)."""
+        norms = self.norms[where if isinstance(where, int) and len(self.norms) > 1 else 0]
         assert isinstance(norms, nn.ModuleList)
         for conv, norm in zip(self.convs, norms, strict=True):
-            x = norm(conv(x)).relu()
+            if isinstance(where, Canvas):
+                assert isinstance(norm, GroupNorm)
+                x = group_norm_relu(conv(x), norm.weight, norm.bias, norm.num_groups, norm.eps, where)
+            else:
+                x = norm(conv(x)).relu()
         return x
 
 
@@ -66,6 +74,8 @@ class Head(nn.Module):
         self.register_buffer("anchors", torch.tensor(anchors).view(-1, 2), persistent=False)
         self.units = [float(stride) if config.divide_by_stride else 1.0 for stride in strides]
         self.quality_branch = config.quality_branch
+        # Whether the levels can be laid on one map: batch norms gather statistics of what lies between them.
+        self._joins = config.norm == "gn"
         # Also the regression tower where towers are shared.
         self.classification_tower = make_tower()
         self.regression_tower = make_tower() if config.towers == "separate" else None
@@ -83,16 +93,13 @@ class Head(nn.Module):
     def forward(self, features: Sequence[Float[Tensor, "B C _ _"]]) -> HeadOutputs:
         count = self.predictions_per_location
         logits, ltrb, quality = [], [], []
-        for level, x in enumerate(features):
-            classification_features = self.classification_tower(x, level)
-            regression_features = (
-                classification_features if self.regression_tower is None else self.regression_tower(x, level)
-            )
-            logits.append(flatten(self.classification(classification_features), count))
-            ltrb.append(self._distances(flatten(self.regression(regression_features), count), level))
-            if self.quality is not None:
-                quality_features = self._quality_features(x, classification_features, regression_features, level)
-                quality.append(flatten(self.quality(quality_features), count).squeeze(-1))
+        joined = self._joins and joins(features)
+        maps = self._joined_maps(features) if joined else (self._maps(x, level) for level, x in enumerate(features))
+        for level, (classes, distances, quality_map) in enumerate(maps):
+            logits.append(flatten(classes, count))
+            ltrb.append(self._distances(flatten(distances, count), level))
+            if quality_map is not None:
+                quality.append(flatten(quality_map, count).squeeze(-1))
         return HeadOutputs(
             logits=tuple(logits),
             ltrb=torch.cat(ltrb, dim=1),
@@ -100,14 +107,22 @@ class Head(nn.Module):
             shapes=tuple((x.shape[-2], x.shape[-1] * count) for x in features),
         )
 
-    def _quality_features(
-        self, x: Tensor, classification_features: Tensor, regression_features: Tensor, level: int
-    ) -> Tensor:
-        """Return the features that the quality is predicted from."""
+    def _joined_maps(self, features: Sequence[Float[Tensor, "B C _ _"]]) -> list[Maps]:
+        """Return the maps of every level, predicted on one map of them all."""
+        canvas = canvas_of(tuple((x.shape[-2], x.shape[-1]) for x in features))
+        classes, distances, quality = self._maps(lay(features, canvas), canvas)
+        qualities = [None] * len(features) if quality is None else take(quality, canvas)
+        return list(zip(take(classes, canvas), take(distances, canvas), qualities, strict=True))
+
+    def _maps(self, x: Float[Tensor, "B C H W"], where: int | Canvas) -> Maps:
+        of_classes = self.classification_tower(x, where)
+        of_boxes = of_classes if self.regression_tower is None else self.regression_tower(x, where)
+        classes, distances = self.classification(of_classes), self.regression(of_boxes)
+        if self.quality is None:
+            return classes, distances, None
         if self.quality_tower is not None:
-            features: Tensor = self.quality_tower(x, level)
-            return features
-        return classification_features if self.quality_branch == "classification" else regression_features
+            return classes, distances, self.quality(self.quality_tower(x, where))
+        return classes, distances, self.quality(of_classes if self.quality_branch == "classification" else of_boxes)
 
     def _distances(self, raw: Float[Tensor, "B N 4"], level: int) -> Float[Tensor, "B N 4"]:
         """Decode raw regression outputs of a level into ltrb distances in pixels."""

@@ -182,6 +182,7 @@ def test_training_step_and_inference(load) -> None:
     step = load("train_step")
     check(step.case(1, (64, 96), torch.device("cpu"), "fp32", False, None))
     check(step.case(1, (64, 96), torch.device("cpu"), "bf16", False, None))
+    check(step.embedded_case())
     check(load("inference").case(1, (64, 96)))
 
 

@@ -119,7 +119,10 @@ def test_the_seed_of_augmentation_decides_nothing_where_nothing_is_augmented(tin
     assert plain == same
 
 
-@pytest.mark.parametrize("changes", [{}, {"schedule__optimizer": "sgd", "schedule__ema": 0.9}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"schedule__optimizer": "sgd", "schedule__ema": 0.9}, {"schedule__precision": "bf16", "schedule__ema": 0.9}],
+)
 def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(
     plain: Plain, module_tiny_values, tmp_path: Path, changes
 ) -> None:

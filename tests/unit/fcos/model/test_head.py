@@ -89,6 +89,22 @@ def test_group_norm_is_torchs_own() -> None:
     assert torch.equal(ours(x), theirs(x)) and list(ours.state_dict()) == list(theirs.state_dict())
 
 
+def test_group_norm_in_bf16_is_that_of_float32_rounded_and_keeps_the_order_of_the_tensor() -> None:
+    norm, (x, _) = GroupNorm(4, 16), features()
+    nn.init.normal_(norm.weight)
+    last = x.bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+    full = last.detach().float().requires_grad_()
+    ours, theirs = norm(last), norm(full)
+    assert ours.dtype == torch.bfloat16 and ours.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours.float(), theirs, rtol=1e-2, atol=1e-2)
+    outer = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    parameters = [norm.weight, norm.bias]
+    of_ours = torch.autograd.grad(ours, [last, *parameters], outer.bfloat16())
+    of_theirs = torch.autograd.grad(theirs, [full, *parameters], outer)
+    for one, other in zip(of_ours, of_theirs, strict=True):
+        torch.testing.assert_close(one.float(), other, rtol=2e-2, atol=2e-2)
+
+
 def test_each_level_has_its_own_scale() -> None:
     head = build()
     nn.init.normal_(head.regression.weight, std=0.5)
