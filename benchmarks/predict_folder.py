@@ -106,18 +106,19 @@ def build_lite() -> tuple[detection.FCOS, FCOS, ModelConfig]:
         anchor_generator=AnchorGenerator([(stride,) for stride in config.strides], [(1.0,)] * len(config.strides)),
         head=FCOSHead(channels, 1, CLASSES, config.head.num_convs),
     )  # fmt: skip
-    head = peer.head
+    head: Any = peer.head
+    own: Any = ours.head
     pairs = [
-        (head.classification_head.conv, ours.head.classification_tower),
-        (head.regression_head.conv, ours.head.regression_tower),
+        (head.classification_head.conv, own.classification_tower),
+        (head.regression_head.conv, own.regression_tower),
     ]
     for theirs, tower in pairs:
         for index, (conv, norm) in enumerate(zip(tower.convs, tower.norms[0], strict=True)):
             theirs[3 * index].load_state_dict(conv.state_dict())
             theirs[3 * index + 1].load_state_dict(norm.state_dict())
-    head.classification_head.cls_logits.load_state_dict(ours.head.classification.state_dict())
-    head.regression_head.bbox_reg.load_state_dict(ours.head.regression.state_dict())
-    head.regression_head.bbox_ctrness.load_state_dict(ours.head.quality.state_dict())
+    head.classification_head.cls_logits.load_state_dict(own.classification.state_dict())
+    head.regression_head.bbox_reg.load_state_dict(own.regression.state_dict())
+    head.regression_head.bbox_ctrness.load_state_dict(own.quality.state_dict())
     return peer, ours, config
 
 
@@ -133,14 +134,16 @@ def build(name: str, picture: Path) -> tuple[detection.FCOS, Predictor]:
     A trained detector has about as many; with thousands, sorting them would be measured.
     """
     peer, detector, model = MODELS[name]()
-    theirs, ours = peer.head.classification_head.cls_logits, detector.head.classification
+    head: Any = peer.head
+    own: Any = detector.head
+    theirs, ours = head.classification_head.cls_logits, own.classification
     config = parse(
         Config, {"model": model.model_dump(), "data": {"name": "synthetic", "synthetic": {}}, "schedule": SCHEDULE}
     )
     classes = tuple(f"class {number}" for number in range(1, CLASSES + 1))
     trained = Trained(detector.eval(), config, classes, 0, torch.device("cpu"))
     with torch.no_grad():
-        for layer in (theirs, ours, peer.head.regression_head.bbox_reg, detector.head.regression):
+        for layer in (theirs, ours, head.regression_head.bbox_reg, own.regression):
             layer.weight.mul_(10)
             layer.bias.fill_(2.0)
         sample = Predictor(trained).read(picture).sample

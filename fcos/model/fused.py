@@ -38,16 +38,16 @@ class FusedConv2d(nn.Module):
         # Not registered: a fused detector is not saved.
         self._weight = weight.contiguous(memory_format=torch.channels_last)
         self._bias = bias
-        self._shape = [list(conv.stride), list(conv.dilation), conv.groups]
+        self._stride, self._dilation, self._groups = list(conv.stride), list(conv.dilation), conv.groups
         self._padding = None if type(conv).__name__ == PADS_AT_END else [int(side) for side in conv.padding]
-        self._activation, self._parameters = activation
+        self._activation, self._limits = activation
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         if self._padding is not None:
             return self._convolve(x, self._padding)
         # In place of zeros at the ends, which cost a copy of the input: more zeros on all sides, and a first row and
         # column of the output that are left out.
-        stride, dilation, _ = self._shape
+        stride, dilation = self._stride, self._dilation
         kernel = self._weight.shape[2:]
         rows = [-(-side // step) for side, step in zip(x.shape[2:], stride, strict=True)]
         sides = zip(rows, stride, kernel, dilation, x.shape[2:], strict=True)
@@ -58,10 +58,10 @@ class FusedConv2d(nn.Module):
         return found[..., skipped[0] : skipped[0] + rows[0], skipped[1] : skipped[1] + rows[1]]
 
     def _convolve(self, x: Tensor, padding: list[int]) -> Tensor:
-        stride, dilation, groups = self._shape
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self._bias, padding, stride, dilation, groups, self._activation, self._parameters, ""
-        )
+            x, self._weight, self._bias, padding, self._stride, self._dilation, self._groups,
+            self._activation, self._limits, "",
+        )  # fmt: skip
         return found
 
 
@@ -113,7 +113,9 @@ def _can_fuse(module: nn.Module) -> bool:
 
 
 def _is_norm(module: nn.Module, channels: int) -> bool:
-    return isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d) and module.running_var.numel() == channels
+    if not isinstance(module, FrozenBatchNorm2d | nn.BatchNorm2d):
+        return False
+    return module.running_var is not None and module.running_var.numel() == channels
 
 
 def _activation(module: nn.Module) -> Activation | None:
