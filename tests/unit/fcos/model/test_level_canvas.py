@@ -111,7 +111,12 @@ def test_a_head_under_autocast_gives_the_same_joined(settings: dict[str, Any], m
     config = HeadConfig(**{"num_convs": 2, "gn_groups": 4, **settings})
     head = Head(8, 3, config, strides=(8, 16, 32, 64), targets_per_location=2)
     laid: list[Canvas] = []
-    monkeypatch.setattr(head_module, "lay", lambda levels, canvas: (laid.append(canvas), lay(levels, canvas))[1])
+
+    def counted(levels: Sequence[Tensor], canvas: Canvas) -> Tensor:
+        laid.append(canvas)
+        return lay(levels, canvas)
+
+    monkeypatch.setattr(head_module, "lay", counted)
     joined, of_joined = outputs_and_gradients(head)
     assert laid
     monkeypatch.setattr(head_module, "joins", lambda _: False)

@@ -8,6 +8,7 @@ import torch
 
 from fcos import device as device_module
 from fcos.build import build_detector, build_train_state
+from fcos.config.choices import Precision
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.device import precision_notes
@@ -90,5 +91,5 @@ def test_a_precision_without_instructions_is_noted(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_torch_knows_what_the_processor_computes(precision: str) -> None:
+def test_torch_knows_what_the_processor_computes(precision: Precision) -> None:
     assert isinstance(device_module._has_instructions(precision), bool)
