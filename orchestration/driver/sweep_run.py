@@ -20,7 +20,7 @@ from orchestration.cluster.resources import demand, max_concurrent
 from orchestration.driver.bucket_steps import BucketSteps
 from orchestration.driver.budget import enforce_budget
 from orchestration.driver.event_lines import EventLines
-from orchestration.driver.events import Events, TrialStopped
+from orchestration.driver.events import Events, TrialEvent, TrialStopped
 from orchestration.driver.interruption import advise, find_interruption
 from orchestration.driver.monitoring.command_monitor import CommandMonitor
 from orchestration.driver.monitoring.undelivered import artifacts_not_stored, not_stored
@@ -40,10 +40,14 @@ from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.spent import read_spent
-from orchestration.tracking.tracker import SWEEP, Tracker
+from orchestration.tracking.tracker import SWEEP, Tracker, can_open_later
 from orchestration.trial.failures import failure_reason
 
 SETTLE_SECONDS = 60.0
+# The latest that a store is opened which may be opened once trainings run.
+LATER_SECONDS = 20.0
+# What a report takes to load its libraries beside trainings.
+LOADING_SECONDS = 15.0
 CLOSE_SECONDS = 20.0
 
 
@@ -74,7 +78,12 @@ class SweepRun:
             RichHandler(console=self._console, show_time=False, show_path=False)
         )
         tracking = self._lab.tracking
-        self._tracker = Tracker(tracking.uri, tracking.experiment, self._lab.folder, key, required=tracking.required)
+        store = tracking.uri, tracking.experiment, self._lab.folder
+        # Its import takes longer than all else before the first training, and no training waits for it.
+        is_here = self._lab.cluster.address == "local" and not tracking.required
+        self._opens_later = is_here and can_open_later(*store)
+        delay = LATER_SECONDS if self._opens_later else 0.0
+        self._tracker = Tracker(*store, key, required=tracking.required, delay=delay)
         self._recorder = RunRecorder.of(self._plan, self._tracker, self._lab)
         self._progress = SweepProgress.of(self._plan, needed)
         self._lines = EventLines(self._plan, self._progress, output.stream)
@@ -163,7 +172,8 @@ class SweepRun:
             stack.callback(shared.give_back_all)
             with self._console.status("Ray and tracking start ..."):
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
-                self._tracker.wait_open()
+                if not self._opens_later:
+                    self._tracker.wait_open()
             resources = demand(lab.cluster, joined)
             # Rounds of seeds that follow may have more trainings than the one that is open.
             most = len(waiting) if self._rounds is None else len(plan.trials)
@@ -183,7 +193,8 @@ class SweepRun:
                 later, self._reusable.trunks, add, shared if shared.enabled else None, self._bucket.output,
             )  # fmt: skip
             handlers = [progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle]
-            self._run_tune(job, Events([*handlers, self._monitor.handle]), view)
+            begin = partial(self._begin_in_time, report)
+            self._run_tune(job, Events([*handlers, self._monitor.handle, begin]), view)
             # While Ray ends, and no training has to share the processors.
             self._begin(report)
 
@@ -305,6 +316,15 @@ class SweepRun:
             return ()
         stopped = self._progress.count("stopped") > 0
         return find_looks(self._plan, self._lab.experiment, stopped=stopped, reported=reported)
+
+    def _begin_in_time(self, report: ReportProcess | None, _: TrialEvent) -> None:
+        """Open the store once a training has begun; let the report load its libraries before the last one ends."""
+        self._tracker.open_now()
+        left = self._progress.seconds_left
+        if left is not None and left < LOADING_SECONDS:
+            # One that does not start now is started when it is to write.
+            with suppress(OSError):
+                self._begin(report)
 
     def _begin(self, report: ReportProcess | None) -> None:
         if report is not None:

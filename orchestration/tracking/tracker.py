@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, default_uri, public_uri
+from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.artifact_buffer import ArtifactBuffer
 from orchestration.tracking.datasets import DatasetsNotSupported, RunDataset, log_datasets
 from orchestration.tracking.delivery import Delivery, StoreCalls
 from orchestration.tracking.problems import TrackingError, is_transient
+from orchestration.tracking.sqlite_store import will_open
 from orchestration.tracking.store import RunKey, Store, StoredRun, is_same_value, legal_name, open_store
 
 SWEEP: RunKey = (None, None)
@@ -54,6 +56,12 @@ def require_store(uri: str | None, experiment: str, output: Path) -> None:
     check_artifacts(open_store(address, experiment, artifact_folder(uri, output)))
 
 
+def can_open_later(uri: str | None, experiment: str, output: Path) -> bool:
+    """Return whether a store need not be open before the first training: a file that is known to accept runs."""
+    file = sqlite_file(uri or default_uri(output))
+    return file is not None and will_open(file, experiment)
+
+
 def check_artifacts(store: Store) -> None:
     """Raise TrackingError for a store whose artifacts cannot be written."""
     problem = store.artifact_problem()
@@ -75,8 +83,16 @@ class Tracker:
     """
 
     def __init__(
-        self, uri: str | None, experiment: str, output: Path, sweep_key: str, *, required: bool = False
+        self,
+        uri: str | None,
+        experiment: str,
+        output: Path,
+        sweep_key: str,
+        *,
+        required: bool = False,
+        delay: float = 0.0,
     ) -> None:
+        """Begin to write; the store is opened `delay` seconds later, or once `open_now` or `wait_open` is called."""
         self.uri = uri or default_uri(output)
         self._required = required
         self._sweep_key = sweep_key
@@ -98,7 +114,7 @@ class Tracker:
             flush=self._flush_points,
             on_failure=self._mark_unsure,
         )
-        self._delivery = Delivery(self.uri, calls, required=required)
+        self._delivery = Delivery(self.uri, calls, required=required, delay=delay)
         self._push = self._delivery.push
         self._delivery.begin()
 
@@ -151,8 +167,12 @@ class Tracker:
         """Mark the artifacts of a run as complete, after the missing ones were added again."""
         self._push(lambda: self._forget_missing(key))
 
+    def open_now(self) -> None:
+        """Open the store where that was to come later; returns at once."""
+        self._delivery.open_now()
+
     def wait_open(self) -> None:
-        """Wait for the first attempt to open the store, which begins with the tracker.
+        """Wait for the first attempt to open the store.
 
         Raises TrackingError for a permanent failure; for a transient one only if the store is required.
         """
@@ -187,6 +207,7 @@ class Tracker:
     def flush(self, timeout: float) -> bool:
         """Wait until everything added so far is stored; return False after `timeout` seconds without success."""
         done = threading.Event()
+        self.open_now()
         self._push(self._flush_points)
         self._push(self._supersede_doubles)
         self._push(lambda: self._artifacts.retry(self._store))
