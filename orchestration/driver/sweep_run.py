@@ -40,14 +40,11 @@ from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.spent import read_spent
-from orchestration.tracking.tracker import SWEEP, Tracker, can_open_later
+from orchestration.tracking.sqlite_store import opening_delay
+from orchestration.tracking.tracker import SWEEP, Tracker
 from orchestration.trial.failures import failure_reason
 
 SETTLE_SECONDS = 60.0
-# The latest that a store is opened which may be opened once trainings run.
-LATER_SECONDS = 20.0
-# What a report takes to load its libraries beside trainings.
-LOADING_SECONDS = 15.0
 CLOSE_SECONDS = 20.0
 
 
@@ -79,11 +76,8 @@ class SweepRun:
         )
         tracking = self._lab.tracking
         store = tracking.uri, tracking.experiment, self._lab.folder
-        # Its import takes longer than all else before the first training, and no training waits for it.
-        is_here = self._lab.cluster.address == "local" and not tracking.required
-        self._opens_later = is_here and can_open_later(*store)
-        delay = LATER_SECONDS if self._opens_later else 0.0
-        self._tracker = Tracker(*store, key, required=tracking.required, delay=delay)
+        self._delay = 0.0 if tracking.required or self._lab.cluster.address != "local" else opening_delay(*store)
+        self._tracker = Tracker(*store, key, required=tracking.required, delay=self._delay)
         self._recorder = RunRecorder.of(self._plan, self._tracker, self._lab)
         self._progress = SweepProgress.of(self._plan, needed)
         self._lines = EventLines(self._plan, self._progress, output.stream)
@@ -147,17 +141,19 @@ class SweepRun:
             if self._tracker.artifact_problem is not None:
                 self._output.note(artifacts_not_stored(self._tracker.artifact_problem, self._plan.folder))
             self._sharing.close()
+        command = report_command(self._plan.name, self._tracker.uri)
         if not reported:
-            self._output.note(f"no report was written; when the store has its runs: {self._report_command()}", "red")
+            self._output.note(f"no report was written; when the store has its runs: {command}", "red")
         if self._lab.experiment is not None and not self._lab.report:
-            self._output.note(f"report=false: for the report, {self._report_command()}")
+            self._output.note(f"report=false: for the report, {command}")
         return max(self._exit_code(), OK if reported and registered and delivered else TRAINING_FAILED)
 
     def _train(self, report: ReportProcess | None) -> None:
         """Run what is not finished with Ray Tune; at its end the report begins to load its libraries."""
         waiting = [each for each in self._progress.trials if each.state == "waiting"]
         if not waiting:
-            self._begin(report)
+            if report is not None:
+                report.begin(self._tracker.uri)
             return
         lab, plan, progress = self._lab, self._plan, self._progress
         if why := self._spent.exceeded(lab.budget):
@@ -172,7 +168,7 @@ class SweepRun:
             stack.callback(shared.give_back_all)
             with self._console.status("Ray and tracking start ..."):
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
-                if not self._opens_later:
+                if not self._delay:
                     self._tracker.wait_open()
             resources = demand(lab.cluster, joined)
             # Rounds of seeds that follow may have more trainings than the one that is open.
@@ -193,10 +189,9 @@ class SweepRun:
                 later, self._reusable.trunks, add, shared if shared.enabled else None, self._bucket.output,
             )  # fmt: skip
             handlers = [progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle]
-            begin = partial(self._begin_in_time, report)
-            self._run_tune(job, Events([*handlers, self._monitor.handle, begin]), view)
-            # While Ray ends, and no training has to share the processors.
-            self._begin(report)
+            self._run_tune(job, Events([*handlers, self._monitor.handle, partial(self._begin_in_time, report)]), view)
+            if report is not None:
+                report.begin(self._tracker.uri)
 
     def _begin_round(self, needed: Needed) -> None:
         """Store the looks, and include the trainings of a later round with what other sweeps have of them."""
@@ -279,13 +274,10 @@ class SweepRun:
         for each in retention.removed:
             reason = f"rank {each.rank} of {retention.ranked} by {retention.ranking.metric}"
             self._recorder.record_removed(each.trial, reason)
-        lines = [*retention.lines(self._lab.keep.trained or retention.ranked), *self._describe_kept()]
+        kept = [] if self._lab.experiment is None else describe_kept(self._plan, self._lab.keep.trained)
+        lines = [*retention.lines(self._lab.keep.trained or retention.ranked), *kept]
         for line in lines:
             self._output.note(line)
-
-    def _describe_kept(self) -> list[str]:
-        # A single run has nothing to rank.
-        return [] if self._lab.experiment is None else describe_kept(self._plan, self._lab.keep.trained)
 
     def _failed(self) -> set[str]:
         """Return the identities of the trainings that failed in this command."""
@@ -320,15 +312,8 @@ class SweepRun:
     def _begin_in_time(self, report: ReportProcess | None, _: TrialEvent) -> None:
         """Open the store once a training has begun; let the report load its libraries before the last one ends."""
         self._tracker.open_now()
-        left = self._progress.seconds_left
-        if left is not None and left < LOADING_SECONDS:
-            # One that does not start now is started when it is to write.
-            with suppress(OSError):
-                self._begin(report)
-
-    def _begin(self, report: ReportProcess | None) -> None:
         if report is not None:
-            report.begin(self._tracker.uri)
+            report.begin_in_time(self._tracker.uri, self._progress.seconds_left)
 
     def _report(self, report: ReportProcess) -> bool:
         if not report.write(self._tracker.uri):
@@ -350,9 +335,6 @@ class SweepRun:
             self._output.note(f"tracking.register_as={name}: nothing is registered yet, {why}")
             return bool(left)
         return register_best(run_id, name, self._tracker.uri, self._output)
-
-    def _report_command(self) -> str:
-        return report_command(self._plan.name, self._tracker.uri)
 
     def _exit_code(self) -> int:
         """Print what failed or was stopped, and why; return the exit code of the trainings."""

@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, default_uri, public_uri
-from orchestration.tracking.addresses import sqlite_file
+from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, default_uri
 from orchestration.tracking.artifact_buffer import ArtifactBuffer
 from orchestration.tracking.datasets import DatasetsNotSupported, RunDataset, log_datasets
 from orchestration.tracking.delivery import Delivery, StoreCalls
 from orchestration.tracking.problems import TrackingError, is_transient
-from orchestration.tracking.sqlite_store import will_open
 from orchestration.tracking.store import RunKey, Store, StoredRun, is_same_value, legal_name, open_store
 
 SWEEP: RunKey = (None, None)
@@ -53,23 +51,7 @@ def artifact_folder(uri: str | None, output: Path) -> Path | None:
 def require_store(uri: str | None, experiment: str, output: Path) -> None:
     """Raise TrackingError for a store that does not accept runs and their artifacts now."""
     address = uri or default_uri(output)
-    check_artifacts(open_store(address, experiment, artifact_folder(uri, output)))
-
-
-def can_open_later(uri: str | None, experiment: str, output: Path) -> bool:
-    """Return whether a store need not be open before the first training: a file that is known to accept runs."""
-    file = sqlite_file(uri or default_uri(output))
-    return file is not None and will_open(file, experiment)
-
-
-def check_artifacts(store: Store) -> None:
-    """Raise TrackingError for a store whose artifacts cannot be written."""
-    problem = store.artifact_problem()
-    if problem is not None:
-        raise TrackingError(
-            f"tracking.required=true: artifacts of {public_uri(store.uri)} cannot be stored: {problem}; make that "
-            "location writable from here, or give another store"
-        )
+    open_store(address, experiment, artifact_folder(uri, output)).check_artifacts()
 
 
 class Tracker:
@@ -79,7 +61,7 @@ class Tracker:
     training is marked as superseded, and a new run is created.
 
     `start`, `add`, `end` and `add_files` return at once. While the store is unavailable, their calls are kept in
-    memory and retried as long as the sweep runs.
+    memory and retried as long as the sweep runs. It is opened `delay` seconds later, or once something waits for it.
     """
 
     def __init__(
@@ -92,7 +74,6 @@ class Tracker:
         required: bool = False,
         delay: float = 0.0,
     ) -> None:
-        """Begin to write; the store is opened `delay` seconds later, or once `open_now` or `wait_open` is called."""
         self.uri = uri or default_uri(output)
         self._required = required
         self._sweep_key = sweep_key
@@ -207,7 +188,6 @@ class Tracker:
     def flush(self, timeout: float) -> bool:
         """Wait until everything added so far is stored; return False after `timeout` seconds without success."""
         done = threading.Event()
-        self.open_now()
         self._push(self._flush_points)
         self._push(self._supersede_doubles)
         self._push(lambda: self._artifacts.retry(self._store))
@@ -255,7 +235,7 @@ class Tracker:
         known = [run for runs in self._stored_runs.values() for run in runs]
         self._incomplete = {run.run_id for run in known if Tag.ARTIFACTS_MISSING in run.tags}
         if self._required:
-            check_artifacts(self._store)
+            self._store.check_artifacts()
         problem = self._store.artifact_problem()
         if problem is not None:
             self._artifacts.warn(problem)

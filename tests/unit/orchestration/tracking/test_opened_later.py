@@ -10,8 +10,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from orchestration.tracking.delivery import Delivery, StoreCalls
-from orchestration.tracking.sqlite_store import REVISION, will_open
-from orchestration.tracking.tracker import can_open_later
+from orchestration.tracking.sqlite_store import REVISION, opening_delay, will_open
 from tests.helpers.processes.waiting import PATIENCE
 
 
@@ -37,7 +36,7 @@ def test_a_file_that_can_be_made_or_written_is_opened_later(tmp_path: Path) -> N
     file.parent.mkdir()
     make_store(file)
     assert will_open(file, "lab") and will_open(file, "another")
-    assert can_open_later(None, "lab", file.parent) and can_open_later(f"sqlite:///{file}", "lab", tmp_path)
+    assert opening_delay(None, "lab", file.parent) and opening_delay(f"sqlite:///{file}", "lab", tmp_path)
 
 
 def test_what_mlflow_may_refuse_is_waited_for(tmp_path: Path) -> None:
@@ -50,7 +49,7 @@ def test_what_mlflow_may_refuse_is_waited_for(tmp_path: Path) -> None:
     assert not will_open(tmp_path, "lab")
     (tmp_path / "file").touch()
     assert not will_open(tmp_path / "file" / "mlflow.db", "lab")
-    assert not can_open_later("http://127.0.0.1:1", "lab", tmp_path)
+    assert not opening_delay("http://127.0.0.1:1", "lab", tmp_path)
 
 
 @pytest.mark.parametrize("call", ["open_now", "wait_open", "close"])
