@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     from pathlib import Path
 
     from fcos.published.crate import open_archive
+    from orchestration.cli.command_line import compose_command_line
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
     from orchestration.cli.event_stream import SILENT
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
         paths = LocalPaths(options.data_root, options.weights)
         original = find_training(folder, options.arm, options.seed, paths)
     words = [*options.overrides, "reuse=false", "retrain_reason=verification of a published sweep"]
-    prepared = prepare_command(words, make_single_plan, output, adapt=lambda lab: make_lab(lab, original))
+    line = compose_command_line(words)
+    prepared = prepare_command(line, make_single_plan, output, adapt=lambda lab: make_lab(lab, original))
     return OK if prepared is None else _train_and_compare(prepared, original, output)
 
 

@@ -54,20 +54,27 @@ def cli() -> int:
 
 def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Plan, train, track and report; returns the exit code."""
-    from fcos.storage.store_conventions import Artifact
+    from orchestration.cli.command_line import compose_command_line
+
+    # What only a plan needs, and then what only trainings need, is imported after what may refuse the command.
+    line = compose_command_line(arguments)
+
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
-    from orchestration.driver.bucket_steps import locked_output
-    from orchestration.driver.subprocesses.report_process import ReportProcess
-    from orchestration.driver.sweep_run import SweepRun
-    from orchestration.experiment.weights import fetch_weights
     from orchestration.planning.make_plan import make_plan
     from orchestration.planning.prepare import prepare_command
 
     output = Output.of(stream)
-    prepared = prepare_command(arguments, make_plan, output)
+    prepared = prepare_command(line, make_plan, output)
     if prepared is None:
         return OK
+
+    from fcos.storage.store_conventions import Artifact
+    from orchestration.driver.bucket_steps import locked_output
+    from orchestration.driver.subprocesses.report_process import ReportProcess
+    from orchestration.driver.sweep_run import SweepRun
+    from orchestration.experiment.weights import fetch_weights
+
     lab, plan = prepared.lab, prepared.plan
     # The points of a search may not be drawn yet.
     fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values(), output.console)

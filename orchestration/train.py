@@ -28,19 +28,25 @@ def cli() -> int:
 
 def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Train one configuration with one seed; returns the exit code."""
+    from orchestration.cli.command_line import compose_command_line
+
+    line = compose_command_line(arguments)
+
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
+    from orchestration.planning.make_plan import make_single_plan
+    from orchestration.planning.prepare import prepare_command
+
+    output = Output.of(stream)
+    prepared = prepare_command(line, make_single_plan, output)
+    if prepared is None:
+        return OK
+
     from orchestration.driver.bucket_steps import locked_output
     from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.weights import fetch_weights
-    from orchestration.planning.make_plan import make_single_plan
-    from orchestration.planning.prepare import prepare_command
     from orchestration.planning.table import show_metrics
 
-    output = Output.of(stream)
-    prepared = prepare_command(arguments, make_single_plan, output)
-    if prepared is None:
-        return OK
     plan = prepared.plan
     fetch_weights(plan.arms.values(), output.console)
     with locked_output(prepared, output):

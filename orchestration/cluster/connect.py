@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fcos.errors import ConfigError
 from fcos.installation import ROOT, checkout
 from orchestration.cluster.authentication import check_cluster
 from orchestration.cluster.listening import connection_error
-from orchestration.cluster.ray_internals import keep_sigterm_handler
+from orchestration.cluster.ray_internals import keep_sigterm_handler, without_helpers
 from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.processors import usable_cpus
 from orchestration.config.schema import ClusterConfig
@@ -62,6 +62,8 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TOP_PAD_": str(64 << 20),
+    # What Tune sets for its trials.
+    "PL_DISABLE_FORK": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     # A sweep that has begun no training yet, as other commands train all of them, ends in this warning with an
     # IndexError, half an hour after its start: Tune names the first of its trials there.
@@ -69,6 +71,9 @@ ENVIRONMENT = {
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S_AUTOSCALER": "inf",
 }
 
+# The processes that Ray starts ahead wait for the first trainings; by default they end after a second, once the
+# processors are reserved for those.
+KEPT_WORKERS = {"RAY_idle_worker_killing_time_threshold_ms": "60000"}
 CONNECT_SECONDS = 10.0
 # Packages that Ray's processes import.
 PACKAGES = ("fcos", "orchestration")
@@ -98,7 +103,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     if local:
         _note_unused_address()
         # Every process of a local Ray inherits it; a runtime environment would cost start-up time.
-        os.environ.update({**environment, **_import_path()})
+        os.environ.update({**environment, **({} if on_workers else KEPT_WORKERS), **_import_path()})
         settings |= _local_settings(nodes[0], cluster, on_workers)
     else:
         _check_reachable(cluster.address)
@@ -114,8 +119,10 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     import ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # Ray Train ends a training on workers through the dashboard.
+    is_lean = local and not on_workers
     try:
-        with keep_sigterm_handler():
+        with keep_sigterm_handler(), without_helpers() if is_lean else nullcontext():
             ray.init(address=address, **settings)
     except Exception as error:  # Ray raises a bare Exception when its start times out
         what = "Ray does not start on this machine" if local else "Ray cannot be reached"

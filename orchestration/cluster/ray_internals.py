@@ -31,6 +31,43 @@ def keep_sigterm_handler() -> Iterator[None]:
             signal.signal(signal.SIGTERM, own)
 
 
+@contextmanager
+def without_helpers() -> Iterator[None]:
+    """Let ray.init start no process that only a cluster of several machines, or the dashboard, has a use for.
+
+    The autoscaler's monitor, the monitor of log files that are printed nowhere, and the dashboard's process, which
+    without a dashboard has one module, for statistics of use that are off. ray.init waits until that one answers, and
+    ray.shutdown for the end of each: two seconds of the processor, and one second at the end.
+    """
+    from ray._private.node import Node
+
+    names = ("start_monitor", "start_log_monitor", "start_api_server")
+    before = {name: getattr(Node, name) for name in names}
+    for name in names:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
+
+
+@contextmanager
+def inherited_environment() -> Iterator[None]:
+    """Let the trials of Tune inherit the environment of a Ray on this machine, instead of one of their own.
+
+    The processes that Ray starts ahead have none, and would be ended for others: a second of the processor for each.
+    """
+    from ray.tune.execution import class_cache
+
+    before = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = before
+
+
 def draining_nodes() -> set[str]:
     """Return the ids of nodes that will be taken away, as Ray Train's own watcher reads them."""
     from ray._private.state import state

@@ -185,8 +185,13 @@ class CheckpointRetention:
         return [each.trial for each in self._removed], [*lines, *kept]
 
     def handle(self, event: TrialEvent) -> None:
-        """Remember what a training was worth, and remove what is not among the best."""
-        if self._lab.keep.trained is None or not isinstance(event, TrialFinished | TrialReused):
+        """Remember what a training was worth, and remove what is not among the best.
+
+        In a bucket checkpoints may still be on their way; there only the end of the sweep removes them.
+        """
+        if self._lab.keep.trained is None or self._lab.is_in_bucket:
+            return
+        if not isinstance(event, TrialFinished | TrialReused):
             return
         trial, now = event.trial, self._clock()
         if not trial.is_coverage:

@@ -21,7 +21,7 @@ from orchestration.cluster.resources import demand, max_concurrent
 from orchestration.driver.bucket_steps import BucketSteps
 from orchestration.driver.budget import enforce_budget
 from orchestration.driver.event_lines import EventLines
-from orchestration.driver.events import Events, TrialStopped
+from orchestration.driver.events import Events, TrialEvent, TrialStopped
 from orchestration.driver.interruption import advise, find_interruption
 from orchestration.driver.monitoring.command_monitor import CommandMonitor
 from orchestration.driver.monitoring.undelivered import artifacts_not_stored, not_stored
@@ -41,6 +41,7 @@ from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.spent import read_spent
+from orchestration.tracking.sqlite_store import opening_delay
 from orchestration.tracking.tracker import SWEEP, Tracker
 from orchestration.trial.failures import failure_reason
 
@@ -76,15 +77,16 @@ class SweepRun:
             RichHandler(console=self._console, show_time=False, show_path=False)
         )
         tracking = self._lab.tracking
-        self._tracker = Tracker(tracking.uri, tracking.experiment, self._lab.folder, key, required=tracking.required)
+        store = tracking.uri, tracking.experiment, self._lab.folder
+        self._delay = 0.0 if tracking.required or self._lab.cluster.address != "local" else opening_delay(*store)
+        self._tracker = Tracker(*store, key, required=tracking.required, delay=self._delay)
         self._recorder = RunRecorder.of(self._plan, self._tracker, self._lab)
         self._progress = SweepProgress.of(self._plan, needed)
         self._lines = EventLines(self._plan, self._progress, output.stream)
         # Heartbeats for other commands, until the store has the results that they take.
         self._sharing = ExitStack()
         self._monitor = CommandMonitor(prepared, self._progress, self._tracker, output)
-        record = self._recorder.record_removed
-        self._retention = CheckpointRetention(self._lab, self._plan, self._unfinished, record)
+        self._retention = CheckpointRetention(self._lab, self._plan, self._unfinished, self._recorder.record_removed)
 
     def _take_results(self) -> Sequence[int] | None:
         """Take over what other sweeps have; return the indices of the trainings of the rounds that have begun."""
@@ -140,17 +142,19 @@ class SweepRun:
             if self._tracker.artifact_problem is not None:
                 self._output.note(artifacts_not_stored(self._tracker.artifact_problem, self._plan.folder))
             self._sharing.close()
+        command = report_command(self._plan.name, self._tracker.uri)
         if not reported:
-            self._output.note(f"no report was written; when the store has its runs: {self._report_command()}", "red")
+            self._output.note(f"no report was written; when the store has its runs: {command}", "red")
         if self._lab.experiment is not None and not self._lab.report:
-            self._output.note(f"report=false: for the report, {self._report_command()}")
+            self._output.note(f"report=false: for the report, {command}")
         return max(self._exit_code(), OK if reported and registered and delivered else TRAINING_FAILED)
 
     def _train(self, report: ReportProcess | None) -> None:
         """Run what is not finished with Ray Tune; at its end the report begins to load its libraries."""
         waiting = [each for each in self._progress.trials if each.state == "waiting"]
         if not waiting:
-            self._begin(report)
+            if report is not None:
+                report.begin(self._tracker.uri)
             return
         lab, plan, progress = self._lab, self._plan, self._progress
         if why := self._spent.exceeded(lab.budget):
@@ -165,7 +169,8 @@ class SweepRun:
             stack.callback(shared.give_back_all)
             with self._console.status("Ray and tracking start ..."):
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
-                self._tracker.wait_open()
+                if not self._delay:
+                    self._tracker.wait_open()
             resources = demand(lab.cluster, joined)
             # Rounds of seeds that follow may have more trainings than the one that is open.
             most = len(waiting) if self._rounds is None else len(plan.trials)
@@ -185,12 +190,10 @@ class SweepRun:
                 later, self._reusable.trunks, add, shared if shared.enabled else None, self._bucket.output,
             )  # fmt: skip
             handlers = [progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle]
-            if self._bucket.output is None:
-                # In a bucket they may still be on their way; there the end of the sweep removes them.
-                handlers.append(self._retention.handle)
-            self._run_tune(job, Events([*handlers, self._monitor.handle]), view)
-            # While Ray ends, and no training has to share the processors.
-            self._begin(report)
+            begin = partial(self._begin_in_time, report)
+            self._run_tune(job, Events([*handlers, self._retention.handle, self._monitor.handle, begin]), view)
+            if report is not None:
+                report.begin(self._tracker.uri)
 
     def _begin_round(self, needed: Needed) -> None:
         """Store the looks, and include the trainings of a later round with what other sweeps have of them."""
@@ -267,9 +270,8 @@ class SweepRun:
                 self._recorder.record_kept(trial, summary)
 
     def _remove_checkpoints(self, unfinished: Collection[str]) -> None:
-        forks = remove_forks(self._plan, unfinished)
         removed, lines = self._retention.end(unfinished)
-        self._bucket.remove(removed, forks)
+        self._bucket.remove(removed, remove_forks(self._plan, unfinished))
         for line in lines:
             self._output.note(line)
 
@@ -307,9 +309,11 @@ class SweepRun:
         stopped = self._progress.count("stopped") > 0
         return find_looks(self._plan, self._lab.experiment, stopped=stopped, reported=reported)
 
-    def _begin(self, report: ReportProcess | None) -> None:
+    def _begin_in_time(self, report: ReportProcess | None, _: TrialEvent) -> None:
+        """Open the store once a training has begun; let the report load its libraries before the last one ends."""
+        self._tracker.open_now()
         if report is not None:
-            report.begin(self._tracker.uri)
+            report.begin_in_time(self._tracker.uri, self._progress.seconds_left)
 
     def _report(self, report: ReportProcess) -> bool:
         if not report.write(self._tracker.uri):
@@ -331,9 +335,6 @@ class SweepRun:
             self._output.note(f"tracking.register_as={name}: nothing is registered yet, {why}")
             return bool(left)
         return register_best(run_id, name, self._tracker.uri, self._output)
-
-    def _report_command(self) -> str:
-        return report_command(self._plan.name, self._tracker.uri)
 
     def _exit_code(self) -> int:
         """Print what failed or was stopped, and why; return the exit code of the trainings."""

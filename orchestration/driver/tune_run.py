@@ -3,7 +3,7 @@
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.bucket.output import BucketOutput, as_config_error
 from orchestration.cluster.connect import head_address
+from orchestration.cluster.ray_internals import inherited_environment
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
@@ -145,6 +146,7 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
         redirect_stdout(log),
         redirect_stderr(log),
         watch_head(head_address(job.lab.cluster), on_head_lost),
+        inherited_environment() if job.lab.cluster.address == "local" and not job.on_workers else nullcontext(),
     ):
         try:
             tuner.fit()

@@ -11,12 +11,11 @@ from fcos.installation import checkout
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
 from orchestration.bucket.output import BucketOutput, open_output
+from orchestration.cli.command_line import CommandLine
 from orchestration.cli.console import Output, format_count
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
 from orchestration.config.choice import Choice
-from orchestration.config.compose import compose_with_choices
-from orchestration.config.overrides import check_overrides, split_config_dir
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.config_checks import check_job_output
 from orchestration.experiment.data import PrepareData, prepare_data
@@ -69,7 +68,7 @@ MakePlan = Callable[[LabConfig, PrepareData, Sequence[str]], Plan]
 
 
 def prepare_command(
-    arguments: Sequence[str],
+    line: CommandLine,
     make_plan: MakePlan,
     output: Output,
     adapt: Callable[[LabConfig], LabConfig] = lambda lab: lab,
@@ -79,8 +78,7 @@ def prepare_command(
     adapt: returns the config to plan with, of the composed one. Raises ConfigError for a user's mistake, and
     TrackingError for a required store that does not answer.
     """
-    own, overrides = split_config_dir(arguments)
-    composed = compose_with_choices(check_overrides(overrides, own), own)
+    composed = line.composed
     lab = adapt(composed.lab)
     if composed.choices:
         show_choices(output.console, composed.choices)
@@ -88,13 +86,11 @@ def prepare_command(
     check_notification(lab.notify)
     nodes = checked_local_nodes(lab.cluster)
     here = lab.cluster.address == "local"
-    # What the command line was, for the command that a search's report gives.
-    words = overrides if own is None else [f"--config-dir={own}", *overrides]
     bucket = open_output(lab.output) if lab.is_in_bucket else None
     with _readable_output(lab.folder):
         pulled = _Pulled(bucket, lab)
         plan = make_plan(
-            lab, lambda config: prepare_data(config, output.console, lab.cluster.workers, local=here), words
+            lab, lambda config: prepare_data(config, output.console, lab.cluster.workers, local=here), line.words
         )
         notes = (*composed.notes, *pulled.notes_on(plan))
         prepared = _look_up_runs(lab, plan, notes, bucket)

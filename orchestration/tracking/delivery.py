@@ -43,8 +43,9 @@ class Delivery:
     may have been executed although its answer was lost, which `on_failure` has to prepare for.
     """
 
-    def __init__(self, uri: str, calls: StoreCalls, *, required: bool) -> None:
+    def __init__(self, uri: str, calls: StoreCalls, *, required: bool, delay: float = 0.0) -> None:
         self._uri = uri
+        self._delay, self._may_open = delay, threading.Event()
         self._calls = calls
         self._required = required
         # Each call with the time at which it was pushed.
@@ -63,8 +64,12 @@ class Delivery:
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def begin(self) -> None:
-        """Start the thread, which opens the store and then executes calls."""
+        """Start the thread, which opens the store, after `delay` seconds at the latest, and then executes calls."""
         self._thread.start()
+
+    def open_now(self) -> None:
+        """End the delay before the store is opened."""
+        self._may_open.set()
 
     def push(self, call: Callable[[], None]) -> None:
         """Append a call to the queue; returns at once."""
@@ -85,12 +90,14 @@ class Delivery:
 
         Raises TrackingError for a permanent failure; for a transient one only if the store is required.
         """
+        self.open_now()
         self._opened.wait()
         if self._refusal is not None:
             raise self._refusal
 
     def close(self, timeout: float) -> bool:
         """Execute the queued calls within `timeout` seconds; return False if some are left."""
+        self.open_now()
         with self._changed:
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
@@ -98,6 +105,7 @@ class Delivery:
         return not self._queue or self._refusal is not None
 
     def _run(self) -> None:
+        self._may_open.wait(self._delay)
         while not self._open():
             if self._refusal is not None or self._is_past_deadline():
                 return

@@ -8,12 +8,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from fcos.storage.store_conventions import client_uri, public_uri, quiet_libraries, sqlite_uri
+from fcos.storage.store_conventions import client_uri, default_uri, public_uri, quiet_libraries, sqlite_uri
+from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import StoreUnavailable, TrackingError
 
+# Of the tables that the MLflow which pyproject.toml bounds makes and writes.
+REVISION = "dc11669786a5"
 # How long to wait for another process that creates the tables.
 FILLING_SECONDS = 120
 LOCKED_SECONDS = 5.0
+# The latest that a store is opened which may be opened once trainings run.
+LATER_SECONDS = 20.0
 BLOCK = 4096
 # Tables and their columns with locations below that of an experiment.
 MOVED_COLUMNS = (
@@ -58,6 +63,34 @@ def check_writable(uri: str, file: Path) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise StoreUnavailable(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be written: {error}") from None
+
+
+def opening_delay(uri: str | None, experiment: str, output: Path) -> float:
+    """Return after how many seconds at the latest a store is to be opened that no training waits for; 0 for at once.
+
+    MLflow's import takes longer than all else before the first training.
+    """
+    file = sqlite_file(uri or default_uri(output))
+    return LATER_SECONDS if file is not None and will_open(file, experiment) else 0.0
+
+
+def will_open(file: Path, experiment: str) -> bool:
+    """Return whether nothing is known that would keep MLflow from making this file, or an experiment's runs in it.
+
+    Looked up without MLflow, whose import takes seconds.
+    """
+    try:
+        if not _is_filled(file):
+            check_folder(file.parent)
+            return True
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=LOCKED_SECONDS)) as connection:
+            revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            named = "SELECT lifecycle_stage FROM experiments WHERE name = ?"
+            stages = connection.execute(named, (experiment,)).fetchall()
+        check_writable("", file)
+    except (OSError, sqlite3.Error, StoreUnavailable):
+        return False
+    return revisions == [(REVISION,)] and stages in ([], [("active",)])
 
 
 def check_folder(folder: Path) -> None:

@@ -103,6 +103,15 @@ class Store:
         """Return why no artifact can be written; None where one can."""
         return artifact_problem(self.artifacts, self.uri)
 
+    def check_artifacts(self) -> None:
+        """Raise TrackingError where artifacts cannot be written."""
+        problem = self.artifact_problem()
+        if problem is not None:
+            raise TrackingError(
+                f"tracking.required=true: artifacts of {public_uri(self.uri)} cannot be stored: {problem}; make that "
+                "location writable from here, or give another store"
+            )
+
     def find_runs(self, sweep_key: str) -> dict[RunKey, list[StoredRun]]:
         """Return the current (not superseded) runs of a sweep by key, newest first.
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, default_uri, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, default_uri
 from orchestration.tracking.artifact_buffer import ArtifactBuffer
 from orchestration.tracking.datasets import DatasetsNotSupported, RunDataset, log_datasets
 from orchestration.tracking.delivery import Delivery, StoreCalls
@@ -51,17 +51,7 @@ def artifact_folder(uri: str | None, output: Path) -> Path | None:
 def require_store(uri: str | None, experiment: str, output: Path) -> None:
     """Raise TrackingError for a store that does not accept runs and their artifacts now."""
     address = uri or default_uri(output)
-    check_artifacts(open_store(address, experiment, artifact_folder(uri, output)))
-
-
-def check_artifacts(store: Store) -> None:
-    """Raise TrackingError for a store whose artifacts cannot be written."""
-    problem = store.artifact_problem()
-    if problem is not None:
-        raise TrackingError(
-            f"tracking.required=true: artifacts of {public_uri(store.uri)} cannot be stored: {problem}; make that "
-            "location writable from here, or give another store"
-        )
+    open_store(address, experiment, artifact_folder(uri, output)).check_artifacts()
 
 
 class Tracker:
@@ -71,11 +61,18 @@ class Tracker:
     training is marked as superseded, and a new run is created.
 
     `start`, `add`, `end` and `add_files` return at once. While the store is unavailable, their calls are kept in
-    memory and retried as long as the sweep runs.
+    memory and retried as long as the sweep runs. It is opened `delay` seconds later, or once something waits for it.
     """
 
     def __init__(
-        self, uri: str | None, experiment: str, output: Path, sweep_key: str, *, required: bool = False
+        self,
+        uri: str | None,
+        experiment: str,
+        output: Path,
+        sweep_key: str,
+        *,
+        required: bool = False,
+        delay: float = 0.0,
     ) -> None:
         self.uri = uri or default_uri(output)
         self._required = required
@@ -98,7 +95,7 @@ class Tracker:
             flush=self._flush_points,
             on_failure=self._mark_unsure,
         )
-        self._delivery = Delivery(self.uri, calls, required=required)
+        self._delivery = Delivery(self.uri, calls, required=required, delay=delay)
         self._push = self._delivery.push
         self._delivery.begin()
 
@@ -151,8 +148,12 @@ class Tracker:
         """Mark the artifacts of a run as complete, after the missing ones were added again."""
         self._push(lambda: self._forget_missing(key))
 
+    def open_now(self) -> None:
+        """Open the store where that was to come later; returns at once."""
+        self._delivery.open_now()
+
     def wait_open(self) -> None:
-        """Wait for the first attempt to open the store, which begins with the tracker.
+        """Wait for the first attempt to open the store.
 
         Raises TrackingError for a permanent failure; for a transient one only if the store is required.
         """
@@ -234,7 +235,7 @@ class Tracker:
         known = [run for runs in self._stored_runs.values() for run in runs]
         self._incomplete = {run.run_id for run in known if Tag.ARTIFACTS_MISSING in run.tags}
         if self._required:
-            check_artifacts(self._store)
+            self._store.check_artifacts()
         problem = self._store.artifact_problem()
         if problem is not None:
             self._artifacts.warn(problem)

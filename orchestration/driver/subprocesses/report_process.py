@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,6 +12,9 @@ from fcos.streams import BROKEN_PIPE
 from orchestration.cli.event_records import NoteEvent
 from orchestration.cli.event_stream import EventStream
 from orchestration.tracking.store import RETRIES
+
+# What a report takes to load its libraries beside trainings.
+LOADING_SECONDS = 15.0
 
 
 class ReportProcess:
@@ -28,6 +32,12 @@ class ReportProcess:
         """Start the process for a tracking store, unless it was started before."""
         if self._process is None:
             self._process = self._start(tracking_uri)
+
+    def begin_in_time(self, tracking_uri: str, seconds_left: float | None) -> None:
+        """Start the process shortly before the last training ends; one that cannot start now is started by `write`."""
+        if seconds_left is not None and seconds_left < LOADING_SECONDS:
+            with suppress(OSError):
+                self.begin(tracking_uri)
 
     def write(self, tracking_uri: str) -> bool:
         """Let the process write its report and wait for it; return whether there is one."""

@@ -270,6 +270,18 @@ def test_as_a_script_it_prints_the_table_and_the_path(writer: SweepWriter, cente
     assert done.stderr == ""
 
 
+def test_a_report_that_waits_has_loaded_what_it_needs_and_no_more() -> None:
+    """Its process is started before the last training ends, and begins to read at once."""
+    code = (
+        "import sys\nfrom analysis import report\nassert report.main(['--wait']) == 0\n"
+        "print(sorted({'pandas', 'mlflow', 'matplotlib', 'scipy', 'torch', 'ray', 'orchestration'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "['matplotlib', 'mlflow', 'pandas', 'scipy']"
+
+
 def test_help_needs_no_heavy_import() -> None:
     code = (
         "import sys\nfrom analysis import report\n"

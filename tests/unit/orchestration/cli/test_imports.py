@@ -1,4 +1,8 @@
-"""What a command has imported by the time it answers: what takes long comes only where it is needed."""
+"""What a command has imported at each stage: what takes long comes only where it is needed.
+
+Help and refusals; a dry run; the driver when the first training is to begin; a sweep that has nothing to train.
+The report is in tests/contract/report/test_report.py.
+"""
 
 import subprocess
 import sys
@@ -46,9 +50,33 @@ print(code, *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
-def answer(folder: Path, *arguments: str, entry: str = "sweep") -> tuple[str, set[str]]:
-    """Return the exit code of a command, a sweep's but for another entry, and the packages that it imported."""
-    command = [sys.executable, "-c", PROGRAM.replace("orchestration.sweep", f"orchestration.{entry}"), *arguments]
+# In the place of Ray and its trainings: what is imported when the first one is to begin.
+BEFORE_TRAINING = """
+import os, sys
+from contextlib import nullcontext
+from orchestration.cluster.resources import Node
+from orchestration.driver import sweep_run
+
+def end(*_):
+    print(0, *sorted({name.partition(".")[0] for name in sys.modules}), flush=True)
+    os._exit(0)
+
+sweep_run.connected = lambda *_, **__: nullcontext([Node(2, 0)])
+sweep_run.run_tune = end
+"""
+# Of this project, what a plan needs and a refusal does not, and what trainings need and a plan does not.
+PLANNING, DRIVING = "orchestration.planning.prepare", "orchestration.driver.sweep_run"
+
+
+def answer(folder: Path, *arguments: str, entry: str = "sweep", first: str = "") -> tuple[str, set[str]]:
+    """Return the exit code of a command, a sweep's but for another entry, and the packages that it imported.
+
+    Of this project's modules PLANNING and DRIVING are named too. first: a program that runs before.
+    """
+    program = PROGRAM.replace("orchestration.sweep", f"orchestration.{entry}")
+    named = f" | ({{{PLANNING!r}, {DRIVING!r}}} & set(sys.modules))"
+    program = program.replace("in sys.modules}", "in sys.modules}" + named)
+    command = [sys.executable, "-c", first + program, *arguments]
     printed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     code, *packages = printed.splitlines()[-1].split()
     return code, set(packages)
@@ -67,7 +95,7 @@ def test_help_and_refusals_import_nothing_that_takes_long(arguments: list[str], 
     printed, packages = answer(tmp_path, *arguments)
 
     assert printed == code and "orchestration" in packages
-    assert packages & SLOW == set()
+    assert packages & {*SLOW, PLANNING, DRIVING, "rich"} == set()
 
 
 @pytest.mark.ray
@@ -91,8 +119,23 @@ def test_a_dry_run_on_prepared_data_imports_nothing_that_takes_long(
 
     printed, packages = answer(tmp_path, *RESIZED, "dry_run=true", "explain=true")
 
-    assert printed == "0" and "PIL" in packages
-    assert packages & SLOW == set()
+    assert printed == "0" and {"PIL", PLANNING} <= packages
+    assert packages & {*SLOW, DRIVING} == set()
+
+
+@pytest.mark.ray
+def test_the_driver_imports_neither_torch_nor_mlflow_before_the_first_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow comes once a training has begun, torch with the processes that train."""
+    monkeypatch.chdir(tmp_path)
+    prepare_data(compose(check_overrides(WORDS)).training, Console(quiet=True), workers=1)
+
+    printed, packages = answer(tmp_path, *WORDS, first=BEFORE_TRAINING)
+
+    # SQLAlchemy parses the address of the store; Ray runs by now.
+    assert printed == "0" and "orchestration" in packages
+    assert (packages & SLOW) - {"sqlalchemy", "ray"} == set()
 
 
 @pytest.mark.ray

@@ -79,7 +79,7 @@ def plan_in(output: Path, values: Mapping[str, float | None]) -> Plan:
 def lab_of(output: Path, keep: int | None, metric: str | None = None) -> LabConfig:
     experiment = None if metric is None else SimpleNamespace(search=None, metrics=(metric,))
     keeping = SimpleNamespace(trained=keep)
-    return cast(LabConfig, SimpleNamespace(keep=keeping, folder=output, experiment=experiment))
+    return cast(LabConfig, SimpleNamespace(keep=keeping, folder=output, experiment=experiment, is_in_bucket=False))
 
 
 def left(plan: Plan) -> str:

@@ -12,10 +12,13 @@ import pytest
 from rich.console import Console
 
 from fcos.errors import ConfigError
+from fcos.storage.run_folder import ProgressRecord
 from orchestration.bucket.output import BucketOutput
 from orchestration.cli.console import Output
 from orchestration.cli.event_stream import EventStream
 from orchestration.driver import sweep_run
+from orchestration.driver.events import TrialFinished, TrialReported, TrialStarted
+from orchestration.driver.subprocesses.report_process import ReportProcess
 from orchestration.driver.sweep_run import SweepRun
 from orchestration.experiment.training_folder import STATUS
 from orchestration.monitor.record import StatusRecord
@@ -24,11 +27,13 @@ from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.repeats.earlier_looks import find_earlier_looks
 from orchestration.planning.reuse import ReusableRuns
+from orchestration.tracking.sqlite_store import LATER_SECONDS
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
 from tests.helpers.bucket_runs import memory_bucket
 from tests.helpers.experiments.composed import composed_into
 from tests.helpers.experiments.seed_rounds import clear, finish
+from tests.helpers.experiments.summaries import summary_of
 
 SEARCH = ("+experiment=search_fcos", "search=tpe", "experiment.search.trials=3")
 
@@ -38,7 +43,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Takes all that is recorded and keeps nothing."""
     fake = create_autospec(Tracker, instance=True)
     fake.artifact_problem = fake.outage = None
-    fake.lag_seconds = 0.0
+    fake.lag_seconds, fake.uri = 0.0, "sqlite:///x.db"
     monkeypatch.setattr(sweep_run, "Tracker", lambda *_, **__: fake)
     return fake
 
@@ -133,3 +138,41 @@ def test_the_look_before_more_seeds_is_in_the_plan_with_these_seeds(
     stored = read_plan(more.plan.folder)
     assert stored is not None and stored.looks == [3]
     assert {trial.seed for trial in stored.trials} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "later"), [((), True), (("tracking.required=true",), False), (("cluster.address=10.0.0.1:6379",), False)]
+)
+def test_a_store_that_a_command_need_not_have_is_opened_once_trainings_run(
+    tmp_path: Path, tracker: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], later: bool
+) -> None:
+    delays: list[float] = []
+
+    def make(*_: object, delay: float, **__: object) -> Any:
+        delays.append(delay)
+        return tracker
+
+    monkeypatch.setattr(sweep_run, "Tracker", make)
+    Command(tmp_path, *SEARCH, "name=later", *words).start()
+    assert delays == [LATER_SECONDS if later else 0.0]
+
+
+def test_the_report_begins_to_load_before_the_last_training_ends(tmp_path: Path, tracker: Any) -> None:
+    command = Command(tmp_path, "+experiment=ablation_centerness", "experiment.seeds=[0]", "name=near")
+    run, report = command.start(), create_autospec(ReportProcess, instance=True)
+    first, last = command.plan.trials
+    steps = first.config.schedule.steps
+
+    def report_at(step: int, seconds: float) -> None:
+        record = ProgressRecord(step=step, total_steps=steps, seconds=seconds, resumed_from=0)
+        event = TrialReported(1, last, record)
+        run._progress.handle(event)
+        run._begin_in_time(report, event)
+
+    for index, trial in enumerate((first, last)):
+        run._progress.handle(TrialStarted(index, trial, first=True))
+        run._begin_in_time(report, TrialStarted(index, trial, first=True))
+    tracker.open_now.assert_called()
+    run._progress.handle(TrialFinished(0, first, summary_of({"none": {"val/AP": 0.5}})))
+    report_at(steps // 2, 1000.0)
+    report.begin_in_time.assert_called_with("sqlite:///x.db", pytest.approx(1000.0))

@@ -3,7 +3,7 @@
 import errno
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from rich.console import Console
 from fcos.config.parse import with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
+from orchestration.cli.command_line import compose_command_line
 from orchestration.cli.console import Output
 from orchestration.cli.event_stream import SILENT
 from orchestration.config.schema import LabConfig
 from orchestration.planning.make_plan import make_single_plan
 from orchestration.planning.plan import Plan, settle_plan
-from orchestration.planning.prepare import prepare_command
+from orchestration.planning.prepare import Prepared, prepare_command
 from orchestration.trial.files import read_sweep_notes
 from tests.helpers.data.coco_folders import write_split
 from tests.helpers.data.labelled_folders import write_image
@@ -29,12 +30,18 @@ def plan_without_data(lab: LabConfig, *_: object) -> Plan:
     return make_single_plan(lab, lambda config: ("d", ()))
 
 
+def prepare(
+    words: Sequence[str], output: Output, adapt: Callable[[LabConfig], LabConfig] = lambda lab: lab
+) -> Prepared | None:
+    return prepare_command(compose_command_line(words), plan_without_data, output, adapt)
+
+
 def test_a_dry_run_reports_hours_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "spent.json").write_text("{")
     output = Output(Console(file=io.StringIO()), SILENT)
     with pytest.raises(ConfigError, match=r"damaged/spent\.json: not readable as the hours"):
-        prepare_command([f"output={tmp_path}", "name=damaged", "dry_run=true"], plan_without_data, output)
+        prepare([f"output={tmp_path}", "name=damaged", "dry_run=true"], output)
 
 
 @pytest.mark.parametrize("file", ["plan.json", "trials/{}/summary.json"])
@@ -43,7 +50,7 @@ def test_a_sweep_of_another_user_is_refused_by_the_file_that_is_closed(
 ) -> None:
     words = [f"output={tmp_path}", "name=theirs"]
     output = Output(Console(file=io.StringIO()), SILENT)
-    prepared = prepare_command(words, plan_without_data, output)
+    prepared = prepare(words, output)
     assert prepared is not None
     settle_plan(prepared.plan)
     folder = prepared.plan.folder_of(prepared.plan.trials[0])
@@ -62,7 +69,7 @@ def test_a_sweep_of_another_user_is_refused_by_the_file_that_is_closed(
     with pytest.raises(
         ConfigError, match=rf"output: {closed} cannot be read \(Permission denied\); give another name="
     ):
-        again = prepare_command(words, plan_without_data, output)
+        again = prepare(words, output)
         assert again is not None
         settle_plan(again.plan)
 
@@ -73,7 +80,7 @@ def test_what_is_planned_shown_and_trained_is_the_adapted_config(tmp_path: Path)
         return lab.model_copy(update={name: getattr(config, name) for name in Config.model_fields})
 
     output = Output(Console(file=io.StringIO()), SILENT)
-    prepared = prepare_command([f"output={tmp_path}", "name=adapted"], plan_without_data, output, adapt)
+    prepared = prepare([f"output={tmp_path}", "name=adapted"], output, adapt)
     assert prepared is not None
     assert prepared.lab.schedule.steps == prepared.plan.trials[0].config.schedule.steps == 777
 
@@ -86,7 +93,7 @@ def test_notes_on_a_folder_that_is_used_as_it_is_are_kept_for_its_trainings(tmp_
     output = Output(Console(file=io.StringIO()), SILENT)
     note = "images that no annotation file in use names are left out: 1 (train/new.png)"
 
-    prepared = prepare_command([*words, f"data.cache_dir={tmp_path / 'cache'}"], plan_without_data, output)
+    prepared = prepare([*words, f"data.cache_dir={tmp_path / 'cache'}"], output)
 
     assert prepared is not None and prepared.plan.folder_notes == (note,) and note in prepared.plan.notes
     settle_plan(prepared.plan)

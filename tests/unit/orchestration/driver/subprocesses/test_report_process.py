@@ -100,3 +100,14 @@ def test_a_report_may_repeat_what_it_reads(folder: Path, monkeypatch: pytest.Mon
     report = ReportProcess([sys.executable, "-c", program], SILENT)
     assert report.write("http://127.0.0.1:1")
     assert (folder / "written").read_text() == "unset"
+
+
+def test_it_begins_shortly_before_the_last_training_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    report = ReportProcess(["no such program"], SILENT)
+    # What cannot be started now is when it is to write.
+    report.begin_in_time("sqlite:///x.db", 1.0)
+    monkeypatch.setattr(report, "begin", started.append)
+    for left in (None, 1000.0, 1.0):
+        report.begin_in_time("sqlite:///x.db", left)
+    assert started == ["sqlite:///x.db"]
