@@ -174,8 +174,11 @@ class NoDelivery:
     outage = None
     lag_seconds = 0.0
 
-    def __init__(self, uri: str, calls: object, *, required: bool) -> None:
+    def __init__(self, uri: str, calls: object, *, required: bool, delay: float = 0.0) -> None:
         """Create it without a thread."""
+
+    def open_now(self) -> None:
+        """Open nothing."""
 
     def begin(self) -> None:
         """Do nothing."""
