@@ -20,7 +20,7 @@ from fcos.exported.file_detector import FileDetector
 from fcos.images.open_image import read_image
 from fcos.images.resized_size import resized_size
 from fcos.inference import Trained, build_detect
-from fcos.model.fused import fuse
+from fcos.prediction.fused import fuse
 from fcos.prediction.memory import bytes_per_pixel
 from fcos.prediction.streams import Streams
 from fcos.structures import Detections

@@ -134,7 +134,7 @@ def test_artifacts_of_all_runs_are_where_mlflow_has_them(written: Written) -> No
     assert {run.info.run_id: run.info.artifact_uri for run in runs}.items() <= uris.items()
 
 
-def test_saved_evaluations_are_linked_into_the_folder_that_mlflow_lists(tmp_path: Path) -> None:
+def test_evaluations_and_pictures_are_linked_into_the_folder_that_mlflow_lists(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "lab", tmp_path / "mlartifacts")
     files = [tmp_path / "index.json", tmp_path / "picture.png"]
     for file in files:
@@ -152,4 +152,4 @@ def test_saved_evaluations_are_linked_into_the_folder_that_mlflow_lists(tmp_path
     assert [path.read_text() for path in stored] == ["picture.png", "index.json"]
     own = tmp_path / "mlartifacts" / run_id / "artifacts"
     links = [(own / path).stat().st_nlink for path in sorted(listed)]
-    assert links == [1, 2], "pictures may be drawn again where they are"
+    assert links == [2, 2], "both are only ever replaced whole"

@@ -15,8 +15,8 @@ Save = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """Gives torch's threads back."""
+def own_threads() -> Iterator[None]:
+    """Gives torch's threads back, of which later tests of the process would get others."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

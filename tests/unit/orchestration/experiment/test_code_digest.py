@@ -48,7 +48,7 @@ def test_a_changed_assignment_makes_other_trainings_and_other_counts(checkout: P
         ("training_run.py", '"""One training run', '"""One long training run'),
         ("training/step.py", "\nimport torch\n", "\n# Why.\nimport torch  # a remark\n\n\n"),
         ("drawing/canvas.py", "sheet.paste(row, (0, top))", "sheet.paste(row, (1, top))"),
-        ("evaluation/saved/save_evaluations.py", "compresslevel=6", "compresslevel=9"),
+        ("evaluation/saved/save_evaluations.py", "COMPRESSION = 4", "COMPRESSION = 9"),
         ("evaluation/saved/saved_evaluation.py", "VERSION: Final = 1", "VERSION: Final = 2"),
         ("storage/bucket/folder_copy.py", "SIDE_BY_SIDE = 16", "SIDE_BY_SIDE = 8"),
         ("data/bucket_source.py", "import sys\n", "import json\nimport sys\n"),

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fcos.build import build_detector
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse
-from fcos.model import fused
 from fcos.model.detector import FCOS
-from fcos.model.fused import FusedConv2d, fuse
+from fcos.prediction import fused
+from fcos.prediction.fused import FusedConv2d, fuse
 
 MODELS = Path(__file__).parents[4] / "conf" / "model"
 # Sides that strides of networks which pad at the end do not divide, and a padding.
