@@ -93,9 +93,11 @@ def time_sweep(arguments: list[str], folder: Path) -> tuple[Timed, dict[tuple[st
                 table = time.perf_counter()
     if process.returncode:
         raise SystemExit(f"the sweep ended with {process.returncode}")
+    from orchestration.trial.files import load_summary
+
     found = {}
     for file in (folder / "ablation_centerness" / "trials").glob("*/summary.json"):
-        summary = json.loads(file.read_text())["summary"]
+        summary = load_summary(file.parent)
         for arm in set(ARMS) & set(summary.metrics):
             found[arm, _seed(file.parent)] = summary.metrics[arm]["val/AP"]
     return Timed(first - began, last - first, time.perf_counter() - last, table - last), found
