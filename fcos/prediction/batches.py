@@ -41,7 +41,6 @@ def predict_images(predictor: Predictor, files: Sequence[ImageFile], batch_size:
     Only images of equal canvases share a batch: each is padded as it would be alone. An image that cannot be read, or
     that does not fit into memory, is a Failed.
     """
-    predictor.expect(len(files))
     batch: list[tuple[ImageFile, Picture]] = []
     for file, picture in _read_ahead(predictor, _in_order(predictor, files), ahead=2 * batch_size):
         if isinstance(picture, str):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 import torch
 from jaxtyping import UInt8
@@ -26,8 +25,6 @@ from fcos.prediction.streams import Streams
 from fcos.structures import Detections
 
 Size = tuple[int, int]
-# Images from which on a detector is fused for them, which takes as long as one or two.
-FUSED_FROM: Final = 8
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,7 @@ class Predictor:
                 "or predict with --set model.postprocess.oracle=none"
             )
         self._detector = detector
-        self._detect = build_detect(detector) if isinstance(detector, Trained) else detector.detect
-        self._is_fused = False
+        self._detect = build_detect(_fused(detector)) if isinstance(detector, Trained) else detector.detect
         # onnxruntime has threads of its own.
         self._streams = Streams() if isinstance(detector, Trained) and detector.device.type == "cpu" else None
         self._config = config
@@ -87,19 +83,6 @@ class Predictor:
         """Return the (height, width) to which an input of this size is padded."""
         return canvas_size([size], self._config.model.size_divisor)
 
-    def expect(self, num_images: int) -> None:
-        """Fuse the layers of the detector, once, where this saves more than it costs with so many images to come.
-
-        Detections change in the order in which float32 is added.
-        """
-        detector = self._detector
-        if self._is_fused or num_images < FUSED_FROM or not isinstance(detector, Trained):
-            return
-        if detector.device.type == "cpu" and self._config.schedule.precision == "fp32":
-            self._is_fused = True
-            # A Trained of its own: the given one stays what may be trained or exported.
-            self._detect = build_detect(replace(detector, detector=fuse(detector.detector.eval())))
-
     @property
     def keeps_size(self) -> bool:
         """Whether images are predicted at their own size, whatever it is."""
@@ -124,3 +107,13 @@ class Predictor:
         if self._streams is None:
             return self._detect(collate(samples, canvas))
         return self._streams.map(lambda part: self._detect(collate(part, canvas)), samples, canvas[0] * canvas[1])
+
+
+def _fused(detector: Trained) -> Trained:
+    """Return a detector whose layers are fused where that is faster; the given one may be trained or exported.
+
+    Detections change in the order in which float32 is added.
+    """
+    if detector.device.type != "cpu" or detector.config.schedule.precision != "fp32":
+        return detector
+    return replace(detector, detector=fuse(detector.detector.eval()))

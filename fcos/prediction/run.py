@@ -138,7 +138,6 @@ def _predict_video(
 ) -> None:
     """Detect on the frames of a video, batch by batch; raises DataError where it cannot be read to its end."""
     reader = VideoReader(video.path)
-    predictor.expect(reader.num_frames)
     with ExitStack() as stack:
         writer = None
         if request.pictures:

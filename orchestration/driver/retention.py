@@ -143,6 +143,15 @@ def _remove(
     return removed, needed
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """A training that ended in this command, what it is ranked by, and when, in seconds of the clock."""
+
+    trial: Trial
+    value: float | None
+    moment: float
+
+
 class CheckpointRetention:
     """Removes the checkpoints below keep.trained while a sweep runs, and at its end.
 
@@ -164,9 +173,8 @@ class CheckpointRetention:
         self._lab, self._unfinished, self._record, self._clock = lab, unfinished, record, clock
         self._removed: list[Removed] = []
         self._ranking = _ranking(lab)
-        self._trials: dict[str, Trial] = {}
-        self._values: dict[str, float | None] = {}
-        self._ended: dict[str, float] = {}
+        # By identity; without those whose checkpoints were removed.
+        self._finished: dict[str, _Finished] = {}
         self._next = clock() + REMOVE_EVERY
 
     def end(self, unfinished: Collection[str]) -> tuple[list[Trial], list[str]]:
@@ -195,22 +203,20 @@ class CheckpointRetention:
             return
         trial, now = event.trial, self._clock()
         if not trial.is_coverage:
-            folder = self.plan.folder_of(trial)
-            self._trials[trial.identity] = trial
-            self._values[trial.identity] = ranked_value(folder, event.summary.metrics, self._ranking)
-            self._ended[trial.identity] = now
+            value = ranked_value(self.plan.folder_of(trial), event.summary.metrics, self._ranking)
+            self._finished[trial.identity] = _Finished(trial, value, now)
         if now >= self._next:
             self._next = now + REMOVE_EVERY
             self._remove_below(self._lab.keep.trained, now)
 
     def _remove_below(self, keep: int, now: float) -> None:
-        below = rank(self._values, self._ranking.mode)[keep:]
-        known = [self._trials[identity] for identity in below if self._ended[identity] <= now - FOLLOWED_SECONDS]
-        removed, _ = _remove(self._lab, self.plan, known, self._unfinished())
+        order = rank({identity: each.value for identity, each in self._finished.items()}, self._ranking.mode)
+        below = [self._finished[identity] for identity in order[keep:]]
+        old = [each.trial for each in below if each.moment <= now - FOLLOWED_SECONDS]
+        removed, _ = _remove(self._lab, self.plan, old, self._unfinished())
         for each in removed:
             self._record(each.trial, self._ranking.reason(keep))
-            # What is gone is not looked at again: its value is below those that stay.
-            del self._values[each.trial.identity]
+            del self._finished[each.trial.identity]
         self._removed += removed
 
 

@@ -35,7 +35,6 @@ class _Source:
     data_digest: str
     images_digest: str
     rules: ImageRules
-    limits: tuple[int, int]
     dataset: CocoDataset = field(compare=False)
 
 
@@ -56,7 +55,7 @@ def save_thumbnails(dataset: CocoDataset, folder: Path, data_digest: str) -> tup
     not changed. data_digest: of the data that the images belong to. Raises OSError.
     """
     images = zip(dataset.annotations.image_ids.tolist(), dataset.annotations.names, strict=True)
-    packed = _pack(_Source(data_digest, digest_images(images), dataset.rules, (MAX_IMAGES, MAX_BYTES), dataset))
+    packed = _pack(_Source(data_digest, digest_images(images), dataset.rules, dataset))
     if not packed.content:
         return None, packed.notes
     path = folder / THUMBNAILS

@@ -15,6 +15,7 @@ from fcos.device import precision_notes
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch, Targets
 from fcos.training.step import TrainState, train_step
+from tests.helpers.detections.random_batches import random_batch
 
 CPU = torch.device("cpu")
 
@@ -28,20 +29,9 @@ def state_of(values: dict[str, Any], precision: str, **changes: Any) -> TrainSta
     return build_train_state(config, detector, LocalRuntime(Path(), CPU))
 
 
-def batch_of(*counts: int) -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    corner = torch.rand(len(counts), 8, 2, generator=generator) * 40
-    boxes = torch.cat((corner, corner + 8 + torch.rand(len(counts), 8, 2, generator=generator) * 16), dim=-1)
-    valid = torch.arange(8) < torch.tensor(counts)[:, None]
-    pixels = torch.randint(0, 256, (len(counts), 3, 64, 64), generator=generator, dtype=torch.uint8)
-    sizes = torch.tensor([[64, 64]] * len(counts))
-    targets = Targets(boxes, torch.zeros(len(counts), 8).long(), valid)
-    return Batch(pixels, sizes, sizes, targets, tuple(range(len(counts))), tuple("abcdefgh"[: len(counts)]))
-
-
 def test_weights_gradients_averages_and_losses_are_float32(tiny_values: dict[str, Any]) -> None:
     state = state_of(tiny_values, "bf16", schedule__ema=0.9)
-    terms = train_step(state, [batch_of(3, 0)])
+    terms = train_step(state, [random_batch(3, 0)])
     assert terms.dtype == torch.float32
     for parameter in state.detector.parameters():
         assert parameter.dtype == torch.float32 and parameter.grad is not None and parameter.grad.dtype == torch.float32
@@ -56,7 +46,7 @@ def test_losses_are_nearly_those_of_float32(
     tiny_values: dict[str, Any], counts: tuple[int, ...], channels_last: bool
 ) -> None:
     full, half = (
-        train_step(state_of(tiny_values, precision, schedule__channels_last=channels_last), [batch_of(*counts)])
+        train_step(state_of(tiny_values, precision, schedule__channels_last=channels_last), [random_batch(*counts)])
         for precision in ("fp32", "bf16")
     )
     torch.testing.assert_close(half, full, rtol=2e-2, atol=2e-2)
@@ -66,8 +56,8 @@ def test_losses_are_nearly_those_of_float32(
 def test_micro_batches_make_the_step_of_the_whole_batch(tiny_values: dict[str, Any]) -> None:
     # Statistics of batch norms are those of a micro-batch.
     whole, parts = (state_of(tiny_values, "bf16", model__backbone__norm="frozen_bn") for _ in range(2))
-    train_step(whole, [batch_of(3, 1, 0, 5)])
-    batch = batch_of(3, 1, 0, 5)
+    train_step(whole, [random_batch(3, 1, 0, 5)])
+    batch = random_batch(3, 1, 0, 5)
     train_step(parts, [_rows(batch, slice(0, 2)), _rows(batch, slice(2, 4))])
     for ours, theirs in zip(parts.detector.parameters(), whole.detector.parameters(), strict=True):
         assert ours.grad is not None and theirs.grad is not None

@@ -13,8 +13,8 @@ from fcos.config.choices import LevelRule, NormalizerScope, Precision, Regressio
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
-from fcos.structures import Batch, Targets
 from fcos.training.step import train_step
+from tests.helpers.detections.random_batches import random_batch
 
 # Operators that make the host wait for a GPU: .item() and bool(), boolean indexing, nonzero and similar ones.
 WAITING = (
@@ -37,17 +37,6 @@ class RefuseWaiting(TorchDispatchMode):
         if "aten.index" in name and len(args) > 1 and isinstance(args[1], (list, tuple)):
             assert not any(index is not None and index.dtype == torch.bool for index in args[1]), f"{name} by a mask"
         return operation(*args, **(kwargs or {}))
-
-
-def batch_of(counts: list[int], with_masks: bool) -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    corner = torch.rand(len(counts), 8, 2, generator=generator) * 40
-    boxes = torch.cat((corner, corner + 8 + torch.rand(len(counts), 8, 2, generator=generator) * 16), dim=-1)
-    valid = torch.arange(8) < torch.tensor(counts)[:, None]
-    pixels = torch.randint(0, 256, (len(counts), 3, 64, 64), generator=generator, dtype=torch.uint8)
-    sizes = torch.tensor([[64, 64]] * len(counts))
-    masks = torch.rand(len(counts), 8, 32, 32, generator=generator) > 0.5 if with_masks else None
-    return Batch(pixels, sizes, sizes, Targets(boxes, torch.zeros(len(counts), 8).long(), valid, masks), (1,), ("a",))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -111,7 +100,8 @@ def run_step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) 
         # Torch's optimizers (and its moving average) read their step counters, which live on the host.
         state.optimizer.step = lambda: None  # type: ignore[assignment]
         by_masks = config.model.assignment.by_masks
-        train_step(state, [batch_of([8, 1], by_masks), batch_of([3, 0], by_masks)][:batches])
+        micro_batches = [random_batch(8, 1, with_masks=by_masks), random_batch(3, 0, with_masks=by_masks)]
+        train_step(state, micro_batches[:batches])
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()])

@@ -6,6 +6,7 @@ The report is in tests/contract/report/test_report.py.
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -110,12 +111,17 @@ def test_the_status_imports_neither_what_takes_long_nor_the_configuration(tmp_pa
     assert packages & {*SLOW, "hydra", "omegaconf", "PIL", "yaml"} == set()
 
 
+def prepare_in(folder: Path, monkeypatch: pytest.MonkeyPatch, words: Sequence[str]) -> None:
+    """Prepare the data of a command in the folder, from which it is then run."""
+    monkeypatch.chdir(folder)
+    prepare_data(compose(check_overrides(words)).training, Console(quiet=True), workers=1)
+
+
 @pytest.mark.ray
 def test_a_dry_run_on_prepared_data_imports_nothing_that_takes_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    prepare_data(compose(check_overrides(RESIZED)).training, Console(quiet=True), workers=1)
+    prepare_in(tmp_path, monkeypatch, RESIZED)
 
     printed, packages = answer(tmp_path, *RESIZED, "dry_run=true", "explain=true")
 
@@ -128,8 +134,7 @@ def test_the_driver_imports_neither_torch_nor_mlflow_before_the_first_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow comes once a training has begun, torch with the processes that train."""
-    monkeypatch.chdir(tmp_path)
-    prepare_data(compose(check_overrides(WORDS)).training, Console(quiet=True), workers=1)
+    prepare_in(tmp_path, monkeypatch, WORDS)
 
     printed, packages = answer(tmp_path, *WORDS, first=BEFORE_TRAINING)
 
