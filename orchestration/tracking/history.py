@@ -1,6 +1,7 @@
 """Finished runs of earlier commands, over all sweeps and MLflow experiments of a tracking store."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fcos.storage.bucket.address import BUCKETS
-from fcos.storage.sqlite_store.stored_runs import read_runs, read_tags
+from fcos.storage.sqlite_store.stored_runs import read_runs, read_tags, read_tags_of
 from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_file, default_uri
 from orchestration.tracking.addresses import sqlite_file
-from orchestration.tracking.problems import StoreUnavailable, TrackingError, store_errors
+from orchestration.tracking.problems import StoreUnavailable, TrackingError, to_tracking_error
+from orchestration.tracking.sqlite_store import check_sqlite, has_known_tables
 from orchestration.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -74,12 +76,19 @@ class History:
     Queries raise TrackingError where it is unavailable.
     """
 
-    client: "MlflowClient"
-    uri: str
+    # An SQLite file, whose tables are read directly, or the client of any other store.
+    store: "Path | MlflowClient"
+    # None where it is the file of the output folder.
+    given_uri: str | None
     # The output folder of this command.
     output: Path = Path()
     # What `of_trainings` has looked up.
     _of_trainings: dict[str, list[TaggedRun]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def uri(self) -> str:
+        """Address of the store; of a file it takes SQLAlchemy to write it."""
+        return self.given_uri or default_uri(self.output)
 
     def of_trainings(self, identities: Collection[str]) -> RunsByTag:
         """Return the finished runs of many trainings, as `of_training` does; each is looked up once.
@@ -100,12 +109,11 @@ class History:
         self, tag: str, values: Collection[str], search: Callable[[str], list[PastRun]], *, finished: bool
     ) -> dict[str, list[TaggedRun]]:
         """Return the current runs by the value of a tag: of an SQLite file at once, else by a query for each value."""
-        file = sqlite_file(self.uri) if values else None
-        if file is None:
+        if not isinstance(self.store, Path) or not values:
             return {value: list[TaggedRun](search(value)) for value in values}
         found: dict[str, list[TaggedRun]] = {value: [] for value in values}
-        with store_errors(self.uri):
-            by_run = read_tags(file, tag, values)
+        with self._errors():
+            by_run = read_tags(self.store, tag, values)
         for run_id, run in by_run.items():
             if _is_current(run.tags) and (run.status == RunStatus.FINISHED or not finished):
                 found[run.tags[tag]].append(TaggedRun(run_id, _relocated(run.tags, self.output)))
@@ -134,8 +142,12 @@ class History:
         Raises StoreUnavailable where the store stops answering.
         """
         try:
-            with store_errors(self.uri):
-                text = self.client.get_run(sweep_run).data.tags.get(Tag.LOOKS, "[]")
+            with self._errors():
+                if isinstance(self.store, Path):
+                    tags = read_tags_of(self.store, sweep_run)
+                else:
+                    tags = self.store.get_run(sweep_run).data.tags
+            text = tags.get(Tag.LOOKS, "[]")
             return _LOOKS.validate_json(text, strict=True)
         except StoreUnavailable:
             raise
@@ -151,20 +163,31 @@ class History:
         kinds = [self._search({Tag.KIND: kind}) for kind in (RunKind.TRIAL, RunKind.RUN)]
         return [run for runs in kinds for run in runs]
 
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Convert errors of the store to TrackingError, as `store_errors` does."""
+        try:
+            yield
+        except Exception as error:
+            raise to_tracking_error(error, self.uri) from None
+
     def _search(self, tags: Mapping[str, str], *, finished: bool = True) -> list[PastRun]:
         """Return the newest runs that have the given values in all of some tags."""
-        with store_errors(self.uri):
-            file = sqlite_file(self.uri)
-            runs = self._request(tags, finished=finished) if file is None else _read(file, tags, finished=finished)
+        with self._errors():
+            if isinstance(self.store, Path):
+                runs = _read(self.store, tags, finished=finished)
+            else:
+                runs = _request(self.store, tags, finished=finished)
         return [replace(run, tags=_relocated(run.tags, self.output)) for run in runs if _is_current(run.tags)]
 
-    def _request(self, tags: Mapping[str, str], *, finished: bool) -> list[PastRun]:
-        conditions = [FINISHED] * finished + [f"tags.`{tag}` = '{value}'" for tag, value in tags.items()]
-        experiment_ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        if not experiment_ids:
-            return []
-        runs = self.client.search_runs(experiment_ids, " and ".join(conditions), max_results=MAX_RUNS)
-        return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in runs]
+
+def _request(client: "MlflowClient", tags: Mapping[str, str], *, finished: bool) -> list[PastRun]:
+    conditions = [FINISHED] * finished + [f"tags.`{tag}` = '{value}'" for tag, value in tags.items()]
+    experiment_ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    if not experiment_ids:
+        return []
+    runs = client.search_runs(experiment_ids, " and ".join(conditions), max_results=MAX_RUNS)
+    return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in runs]
 
 
 def _read(file: Path, tags: Mapping[str, str], *, finished: bool) -> list[PastRun]:
@@ -198,11 +221,18 @@ def path_here(path: str, output: Path) -> str:
 def open_history(uri: str | None, output: Path) -> History | None:
     """Return the history of a store; None for an SQLite file that is absent or empty.
 
+    A file is read without MLflow, whose import takes longer than all else of a plan.
     Raises TrackingError where the store is unavailable.
     """
     # Without an address there is none to parse, for which SQLAlchemy would be loaded.
     file = sqlite_file(uri) if uri else default_file(output)
-    if file is not None and not (file.exists() and (file.is_dir() or file.stat().st_size)):
+    if file is None:
+        assert uri, "without an address it is a file"
+        return History(connect(uri), uri, output)
+    if not (file.exists() and (file.is_dir() or file.stat().st_size)):
         return None
-    address = uri or default_uri(output)
-    return History(connect(address), address, output)
+    check_sqlite(file)
+    if not has_known_tables(file):
+        # MLflow has the word on what it did not make itself.
+        connect(uri or default_uri(output))
+    return History(file, uri, output)

@@ -28,13 +28,13 @@ MOVED_COLUMNS = (
 )
 
 
-def check_sqlite(uri: str, file: Path) -> None:
+def check_sqlite(file: Path) -> None:
     """Raise TrackingError for a file that is not a readable database, StoreUnavailable for a locked one.
 
     MLflow would retry to open such a file for minutes.
     """
     if file.is_dir():
-        raise TrackingError(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be used: it is a folder")
+        raise TrackingError(f"{_named(file)}: the SQLite file cannot be used: it is a folder")
     try:
         try:
             _read(file, "ro")
@@ -45,7 +45,11 @@ def check_sqlite(uri: str, file: Path) -> None:
             _read(file, "rw")
     except sqlite3.Error as error:
         kind = StoreUnavailable if "locked" in str(error) else TrackingError
-        raise kind(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be used: {error}") from None
+        raise kind(f"{_named(file)}: the SQLite file cannot be used: {error}") from None
+
+
+def _named(file: Path) -> str:
+    return f"tracking.uri={public_uri(sqlite_uri(file))}"
 
 
 def _read(file: Path, mode: str) -> None:
@@ -53,7 +57,7 @@ def _read(file: Path, mode: str) -> None:
         connection.execute("SELECT count(*) FROM sqlite_master")
 
 
-def check_writable(uri: str, file: Path) -> None:
+def check_writable(file: Path) -> None:
     """Raise StoreUnavailable for a database that cannot be written; the test write is rolled back."""
     try:
         with closing(sqlite3.connect(file, timeout=LOCKED_SECONDS, isolation_level=None)) as connection:
@@ -62,7 +66,7 @@ def check_writable(uri: str, file: Path) -> None:
             connection.execute("CREATE TABLE fcos_lab_write_check (id INTEGER)")
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
-        raise StoreUnavailable(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be written: {error}") from None
+        raise StoreUnavailable(f"{_named(file)}: the SQLite file cannot be written: {error}") from None
 
 
 def opening_delay(uri: str | None, experiment: str, output: Path) -> float:
@@ -84,13 +88,22 @@ def will_open(file: Path, experiment: str) -> bool:
             check_folder(file.parent)
             return True
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=LOCKED_SECONDS)) as connection:
-            revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
             named = "SELECT lifecycle_stage FROM experiments WHERE name = ?"
             stages = connection.execute(named, (experiment,)).fetchall()
-        check_writable("", file)
+        check_writable(file)
     except (OSError, sqlite3.Error, StoreUnavailable):
         return False
-    return revisions == [(REVISION,)] and stages in ([], [("active",)])
+    return has_known_tables(file) and stages in ([], [("active",)])
+
+
+def has_known_tables(file: Path) -> bool:
+    """Return whether the tables of a file are those of the MLflow that pyproject.toml bounds."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=LOCKED_SECONDS)) as connection:
+            revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.Error:
+        return False
+    return revisions == [(REVISION,)]
 
 
 def check_folder(folder: Path) -> None:

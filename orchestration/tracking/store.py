@@ -93,8 +93,8 @@ class Store:
         """Raise StoreUnavailable or TrackingError where the store as a whole accepts no writes."""
         file = sqlite_file(self.uri)
         if file is not None:
-            check_sqlite(self.uri, file)
-            check_writable(self.uri, file)
+            check_sqlite(file)
+            check_writable(file)
             return
         with store_errors(self.uri):
             check_takes_writes(self.client, self.experiment_id)
@@ -241,7 +241,7 @@ def connect(uri: str) -> "MlflowClient":
     _ensure_home()
     file = sqlite_file(uri)
     if file is not None and file.exists():
-        check_sqlite(uri, file)
+        check_sqlite(file)
     from mlflow.tracking import MlflowClient
 
     quiet_libraries()
@@ -279,7 +279,7 @@ def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
     file = sqlite_file(uri)
     client = connect(uri)
     if file is not None:
-        check_writable(uri, file)
+        check_writable(file)
     with store_errors(uri):
         known = find_or_make(client, experiment, artifacts)
     if known.lifecycle_stage != "active":

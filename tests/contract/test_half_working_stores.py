@@ -59,7 +59,7 @@ def test_a_store_whose_writer_was_killed_is_read_as_it_was_before(output: Path) 
     writer = KILLED_WRITER.replace("tags VALUES", f"tags ({', '.join(columns)}) VALUES")
     subprocess.run([sys.executable, "-c", writer, str(file)], check=False)
     assert file.with_name("mlflow.db-journal").exists(), "the writer was killed in the middle of a transaction"
-    check_sqlite(f"sqlite:///{file}", file)
+    check_sqlite(file)
     assert not file.with_name("mlflow.db-journal").exists()
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM tags").fetchone() == (0,)

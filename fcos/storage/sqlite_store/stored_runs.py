@@ -1,8 +1,8 @@
 """Runs of a tracking store in an SQLite file, read from MLflow's own tables.
 
 MLflow's client makes objects of each param, metric and tag of a run one by one: of thousands of runs this takes a tenth
-of the time, and of their tags alone a hundredth. Runs and experiments that were deleted are left out everywhere, and
-runs come newest first, as MLflow orders them. All functions raise sqlite3.Error where the file cannot be read.
+of the time, and of their tags alone a hundredth. Runs and experiments that were deleted are left out of every search,
+and runs come newest first, as MLflow orders them. All functions raise sqlite3.Error where the file cannot be read.
 """
 
 import math
@@ -77,6 +77,12 @@ def read_tags(file: Path, tag: str, values: Collection[str]) -> dict[str, RunTag
         for run_id, key, value in _rows_of(connection, "SELECT run_uuid, key, value FROM tags", runs):
             runs[run_id].tags[key] = value
     return runs
+
+
+def read_tags_of(file: Path, run_id: str) -> dict[str, str]:
+    """Return the tags of a run, of a deleted one too; empty where there is none."""
+    with _reading(file) as connection:
+        return dict(connection.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)).fetchall())
 
 
 def read_runs(

@@ -30,7 +30,12 @@ class Written:
 
     @property
     def history(self) -> History:
-        return History(self.client, f"sqlite:///{self.file}")
+        return History(self.file, f"sqlite:///{self.file}")
+
+    @property
+    def requested(self) -> History:
+        """The same runs as MLflow's client returns them."""
+        return History(self.client, "http://127.0.0.1:1")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
             **({Tag.SUPERSEDED: "x"} if number == 6 else {}),
             **({Tag.ARCHIVE: "x"} if number == 7 else {}),
             **({Tag.REUSED_FROM: "x"} if number == 8 else {}),
+            **({Tag.LOOKS: "[2, 3]"} if number in (9, 10) else {}),
         }
         values = [1.5, math.nan, math.inf, -math.inf][number % 4]
         client.log_batch(
@@ -99,9 +105,15 @@ def test_finished_runs_of_many_trainings_are_those_of_each(written: Written) -> 
 def test_the_newest_runs_are_those_of_a_server(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_module, "MAX_RUNS", 3)
     read = [written.history.of_training(IDENTITIES[0]), written.history.begun(IDENTITIES[1])]
-    monkeypatch.setattr(history_module, "sqlite_file", lambda uri: None)
-    requested = [written.history.of_training(IDENTITIES[0]), written.history.begun(IDENTITIES[1])]
+    requested = [written.requested.of_training(IDENTITIES[0]), written.requested.begun(IDENTITIES[1])]
     assert [list(map(plain_run, runs)) for runs in read] == [list(map(plain_run, runs)) for runs in requested]
+
+
+def test_looks_are_those_that_mlflow_has_of_a_run(written: Written) -> None:
+    ids = list(stored_runs.read_artifact_uris(written.file))
+    looks = {run_id: written.history.looks_of(run_id) for run_id in (*ids, "none")}
+    assert looks == {run_id: written.requested.looks_of(run_id) for run_id in (*ids, "none")}
+    assert sorted(filter(None, looks.values())) == [(2, 3), (2, 3)], "also those of the deleted run"
 
 
 def plain_run(run: PastRun) -> tuple[object, ...]:

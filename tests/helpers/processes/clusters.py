@@ -79,9 +79,8 @@ class Cluster:
             *("--object-store-memory=100000000", "--disable-usage-stats", *options),
         ]
         mode = "disabled" if self.token is None else "token"
-        log = (self.folder / f"node-{len(self.nodes)}.log").open("w")
-        self.nodes.append(
-            subprocess.Popen(
+        with (self.folder / f"node-{len(self.nodes)}.log").open("w") as log:
+            node = subprocess.Popen(
                 command,
                 env={**self.environment, "RAY_AUTH_MODE": mode},
                 cwd=self.home,
@@ -90,7 +89,7 @@ class Cluster:
                 text=True,
                 start_new_session=True,
             )
-        )
+        self.nodes.append(node)
         self._wait()
 
     def _wait(self) -> None:

@@ -101,9 +101,9 @@ class Host:
 
     def end(self) -> None:
         """Kill all of its processes at once."""
-        with suppress(ProcessLookupError):
+        # Waited for, and its output closed.
+        with self.holder, suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        self.holder.wait()
 
 
 def make_host(name: str, folder: Path, shared: Path, lines: Sequence[str] = (), *, code: bool = True) -> Host:
@@ -198,9 +198,8 @@ class Network:
         self._do("link", one, other, seconds, loss)
 
     def close(self) -> None:
-        assert self._switch.stdin is not None
-        self._switch.stdin.close()
-        self._switch.wait()
+        # It ends at the end of its input.
+        self._switch.communicate()
 
     def _do(self, *words: str | float) -> None:
         assert self._switch.stdin is not None and self._switch.stdout is not None

@@ -151,7 +151,8 @@ def test_code_edited_while_a_sweep_runs_gives_no_number_under_the_old_code(tmp_p
         command, cwd=tmp_path, env=imports, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         wait_for(lambda: any((trial / "points.jsonl").exists() for trial in trials_of(tmp_path)), process)
-        (copy / "fcos" / "build.py").open("a").write("\nRATE = 10\n")
+        with (copy / "fcos" / "build.py").open("a") as file:
+            file.write("\nRATE = 10\n")
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert output.count("the code of fcos/ is not that of the plan") >= 2 and "planned" in output

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_uri
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.data import prepare_data
 from orchestration.planning.make_plan import make_plan
+from orchestration.tracking.store import open_store
 from orchestration.trial.files import begin_training, write_summary
 from tests.helpers.experiments.summaries import summary_of
 from tests.helpers.status_folders import make_folder, record, training
@@ -117,11 +119,18 @@ def prepare_in(folder: Path, monkeypatch: pytest.MonkeyPatch, words: Sequence[st
     prepare_data(compose(check_overrides(words)).training, Console(quiet=True), workers=1)
 
 
+def store_a_run(output: Path) -> None:
+    """Make the store of an output folder with a finished run."""
+    store = open_store(default_uri(output), "fcos-lab", output / "mlartifacts")
+    store.close(store.create("from_regression seed 0", {Tag.KIND: RunKind.TRIAL}), RunStatus.FINISHED)
+
+
 @pytest.mark.ray
-def test_a_dry_run_on_prepared_data_imports_nothing_that_takes_long(
+def test_a_dry_run_on_prepared_data_and_a_filled_store_imports_nothing_that_takes_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare_in(tmp_path, monkeypatch, RESIZED)
+    store_a_run(tmp_path / "outputs")
 
     printed, packages = answer(tmp_path, *RESIZED, "dry_run=true", "explain=true")
 
@@ -135,6 +144,7 @@ def test_the_driver_imports_neither_torch_nor_mlflow_before_the_first_training(
 ) -> None:
     """MLflow comes once a training has begun, torch with the processes that train."""
     prepare_in(tmp_path, monkeypatch, WORDS)
+    store_a_run(tmp_path / "outputs")
 
     printed, packages = answer(tmp_path, *WORDS, first=BEFORE_TRAINING)
 
