@@ -22,13 +22,13 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from analysis.reader.sweep import Sweep
     from analysis.reader.sweep_evaluations import SweepEvaluations
+    from analysis.render.console import ReportConsole
     from analysis.sections.document import Document
     from fcos.storage.events import EventRecord
 
@@ -37,8 +37,6 @@ PLAIN_WIDTH = 200
 # Of sweeps that compare trainings.
 EXPLORER = "explorer.html"
 FILES = ("report.html", "report.md", "report.json", "table.csv", "table.tex")
-# What a report imports on its way.
-LIBRARIES = ("analysis.explorer.page", "analysis.report_json.build", "analysis.sections.document", "matplotlib.figure")
 # Exit code.
 USER_ERROR = 2
 # Of the validation images.
@@ -71,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from analysis.bucket import take_address
     from fcos.storage.store_conventions import default_uri
 
-    if options.wait and not _wait_for_line():
+    if options.wait and not _wait_for_line(options.tracking_uri):
         return 0
     if options.json and sys.stdout is None:
         return exit_code_of_closed_output("report: standard output was closed")
@@ -93,13 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return print_safely(print_result)
 
 
-def _wait_for_line() -> bool:
-    """Load the libraries of a report and wait for a line on standard input; return whether one came before its end."""
-    from analysis.reader.client import import_client
+def _wait_for_line(uri: str | None) -> bool:
+    """Load what a report needs and wait for a line on standard input; return whether one came before its end."""
+    from analysis.preload import preload
 
-    import_client()
-    for name in LIBRARIES:
-        import_module(name)
+    preload(uri)
     return bool(sys.stdin.readline())
 
 
@@ -112,15 +108,24 @@ def _print_schema() -> None:
 def _write_sweep(options: argparse.Namespace) -> Callable[[], None]:
     """Write a sweep's report; returns the function that prints it."""
     combination = Combination(tuple(options.join), options.laboratories)
+    show = partial(_print_early, is_quiet=options.json)
     document, folder = write_report(
-        options.sweep, options.tracking_uri, options.output, options.experiment, options.resamples, combination
+        options.sweep, options.tracking_uri, options.output, options.experiment, options.resamples, combination, show
     )
     if options.json:
         from analysis.report_json.event import make_report_event
         from fcos.storage.noise_floor import NOISE
 
         return partial(_print_event, make_report_event(document, folder, (*FILES, EXPLORER, NOISE)))
-    return lambda: print_report(document, folder / FILES[0])
+    return lambda: print_path(folder / FILES[0])
+
+
+def _print_early(document: "Document", *, is_quiet: bool) -> None:
+    """Print the results before figures are drawn and files are written, unless events are printed instead."""
+    from analysis.render.console import print_early
+
+    if not is_quiet:
+        print_early(partial(print_results, document))
 
 
 def _write_paper(options: argparse.Namespace) -> Callable[[], None]:
@@ -222,12 +227,14 @@ def write_report(
     mlflow_experiment: str | None = None,
     resamples: int = DEFAULT_RESAMPLES,
     combination: Combination = Combination(),
+    show: "Callable[[Document], None]" = lambda document: None,
 ) -> "tuple[Document, Path]":
     """Write the files of FILES, EXPLORER where trainings are compared, and noise.json for a noise floor.
 
     Returns the document and their folder.
 
-    resamples: of the validation images, 0 for none. Shows progress on a terminal.
+    resamples: of the validation images, 0 for none. show: is called with the document before its figures are drawn.
+    Shows progress on a terminal.
 
     Raises StoreError where the store or the sweep is missing.
     """
@@ -241,6 +248,7 @@ def write_report(
     with open_evaluations(read) as evaluations:
         with show_progress("evaluating resampled images") as on_trial:
             document = build_document(read, evaluations, Resampling(resamples, on_trial))
+        show(document)
         with show_progress("comparing images") as on_trial:
             files = render_files(document, evaluations, on_trial)
     folder = output or Path("outputs") / make_folder_name(document.sweep.name) / "report"
@@ -298,15 +306,13 @@ def render_pages(document: "Document", *, is_explored: bool) -> dict[str, str]:
     }
 
 
-def print_report(document: "Document", path: Path) -> None:
-    """Print the first table, the verdicts, the notes of the store and the path."""
+def print_results(document: "Document") -> None:
+    """Print the first table, the verdicts and the notes of the store."""
     from rich.text import Text
 
-    from analysis.render.console import ReportConsole, fit_table
+    from analysis.render.console import fit_table
 
-    console = ReportConsole()
-    if not console.is_terminal:
-        console = ReportConsole(width=PLAIN_WIDTH)
+    console = _make_console()
     content = document.content
     console.print(fit_table(content.tables[0], document.sweep.name, console))
     if content.recommended_settings:
@@ -319,7 +325,20 @@ def print_report(document: "Document", path: Path) -> None:
         console.print(Text(f"without a result: {len(document.missing)} of the planned trials (see the report)"))
     for note in document.sweep.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
-    console.print(Text(f"report: {path}"), soft_wrap=True)
+
+
+def print_path(path: Path) -> None:
+    """Print the path of a report that is written."""
+    from rich.text import Text
+
+    _make_console().print(Text(f"report: {path}"), soft_wrap=True)
+
+
+def _make_console() -> "ReportConsole":
+    from analysis.render.console import ReportConsole
+
+    console = ReportConsole()
+    return console if console.is_terminal else ReportConsole(width=PLAIN_WIDTH)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ ARMS = ("none", "branch")
 class Timed:
     """Seconds of a whole sweep: until the first training starts, until the last one ends, and after it.
 
-    table: of those after it, until the report with its table is printed.
+    table: of those after it, until the report's table is printed.
     """
 
     before: float
@@ -89,7 +89,7 @@ def time_sweep(arguments: list[str], folder: Path) -> tuple[Timed, dict[tuple[st
                 first = first or time.perf_counter()
             elif ":  finished" in line:
                 last = time.perf_counter()
-            elif line.startswith("report: "):
+            elif line.startswith("ablation_centerness: "):
                 table = time.perf_counter()
     if process.returncode:
         raise SystemExit(f"the sweep ended with {process.returncode}")
@@ -131,7 +131,7 @@ def main() -> None:
                 f"sweep, {what}: {timed.whole:.1f} s, {timed.whole / bare:.2f} times the loop; "
                 f"{timed.before:.1f} s to the first training (imports, plan, Ray), {timed.training:.1f} s of "
                 f"trainings, {timed.table:.1f} s from the last to the table (Ray's end, tracking, report), "
-                f"{timed.after:.1f} s to the end"
+                f"{timed.after:.1f} s to the end (figures, pages)"
             )
 
 

@@ -22,7 +22,7 @@ from analysis.formatting import format_count
 from analysis.reader.sweep import Sweep
 from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.render.curve_plots import MAX_ARMS, plot_bands
-from analysis.sections.content import Figure, render_figure
+from analysis.sections.content import Figure
 from fcos.evaluation.coco_settings import RECALL_THRESHOLDS
 from fcos.storage.thumbnail_files import digest_images
 
@@ -171,4 +171,4 @@ def _plot(
     title: str, caption: str, x: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]], x_label: str
 ) -> Figure:
     y_label = "precision" if x_label == "recall" else "F1"
-    return render_figure(title, caption, partial(plot_bands, x, curves, x_label, y_label))
+    return Figure.of_plot(title, caption, partial(plot_bands, x, curves, x_label, y_label))

@@ -4,7 +4,7 @@ import codecs
 import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -47,15 +47,27 @@ def show_progress(description: str) -> Iterator[Callable[[int, int], None]]:
 
 def print_safely(print_report: Callable[[], None]) -> int:
     """Print with replacements for what the encoding lacks; returns 0, or 141 where standard output is closed."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        codecs.register_error(ERROR_HANDLER, _replace_characters)
-        sys.stdout.reconfigure(errors=ERROR_HANDLER)
+    _replace_unprintable()
     try:
         print_report()
         flush_output()
     except BrokenPipeError:
         return exit_code_of_closed_output("report: standard output was closed; the files are written")
     return 0
+
+
+def print_early(print_results: Callable[[], None]) -> None:
+    """Print before the files are written; where standard output is closed, what is printed after them fails too."""
+    _replace_unprintable()
+    with suppress(BrokenPipeError):
+        print_results()
+        flush_output()
+
+
+def _replace_unprintable() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error(ERROR_HANDLER, _replace_characters)
+        sys.stdout.reconfigure(errors=ERROR_HANDLER)
 
 
 def _replace_characters(error: UnicodeError) -> tuple[str, int]:

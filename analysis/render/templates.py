@@ -1,10 +1,13 @@
 """Jinja templates of the reports."""
 
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.render.tables import escape_markdown
 
 
+@cache
 def make_environment(autoescape: bool) -> Environment:
     """Return the template environment: HTML is escaped automatically, Markdown by the filter `md`."""
     environment = Environment(

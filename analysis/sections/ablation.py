@@ -11,7 +11,7 @@ from analysis.papers.rows import RowsBySource
 from analysis.reader.sweep import TRAIN_LOSS, Sweep, Trial
 from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.render import plots, tables
-from analysis.sections.content import Figure, ReportContent, render_figure
+from analysis.sections.content import Figure, ReportContent
 from analysis.sections.gallery import build_gallery
 from analysis.sections.other_images import build_other_images
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
@@ -126,7 +126,7 @@ def _plot_curves(sweep: Sweep, arms: Sequence[str]) -> list[Figure]:
         of_metric = points[points["key"] == metric]
         if len(of_metric):
             figures.append(
-                render_figure(
+                Figure.of_plot(
                     f"{shorten_metric(metric)} during training",
                     "Thin: one seed. Thick: the mean over the finished seeds of an arm.",
                     partial(plots.plot_learning_curves, of_metric, metric, arms),
@@ -150,7 +150,7 @@ def _plot_differences(
         if verdict.paper
     }
     return [
-        render_figure(
+        Figure.of_plot(
             f"{shorten_metric(metric)}: paired differences to {baseline}",
             "An interval that excludes zero shows a direction.",
             partial(plots.plot_paired_differences, pairs, comparisons, paper_differences, metric, label),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import pandas as pd
@@ -25,19 +26,33 @@ Kind = Literal["comparison", "search", "noise_floor", "coverage"]
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure for light and dark pages. light, dark: data URIs. wide: takes the whole width of the page."""
+    """A figure for light and dark pages, drawn where a page shows it: a table is printed before.
+
+    draw: returns a data URI. wide: takes the whole width of the page.
+    """
 
     title: str
-    light: str
-    dark: str
     caption: str
+    draw: Callable[[Theme], str]
     wide: bool = False
 
+    @cached_property
+    def light(self) -> str:
+        return self.draw(LIGHT)
 
-def render_figure(title: str, caption: str, plot: Callable[[Theme], bytes]) -> Figure:
-    """Render a plot as SVG in both themes."""
-    light, dark = (to_data_uri(plot(theme), "image/svg+xml") for theme in (LIGHT, DARK))
-    return Figure(title, light, dark, caption)
+    @cached_property
+    def dark(self) -> str:
+        return self.draw(DARK)
+
+    @classmethod
+    def of_plot(cls, title: str, caption: str, plot: Callable[[Theme], bytes]) -> "Figure":
+        """Return a figure of a plot as SVG."""
+        return cls(title, caption, lambda theme: to_data_uri(plot(theme), "image/svg+xml"))
+
+    @classmethod
+    def of_picture(cls, title: str, caption: str, uri: str) -> "Figure":
+        """Return a figure of a picture that is the same on all pages, over their whole width."""
+        return cls(title, caption, lambda theme: uri, wide=True)
 
 
 @dataclass(frozen=True)

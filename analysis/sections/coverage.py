@@ -12,7 +12,7 @@ from analysis.reader.client import read_artifact
 from analysis.reader.coverage import CoverageCounts, read_coverage
 from analysis.reader.sweep import Sweep, Trial
 from analysis.render.coverage_plots import plot_box_sizes, plot_positives_per_level
-from analysis.sections.content import Figure, ReportContent, render_figure
+from analysis.sections.content import Figure, ReportContent
 from analysis.sections.coverage_table import OBJECTIVE, collect_coverage_values, make_coverage_table
 from analysis.sections.gallery import encode_picture
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
@@ -152,10 +152,10 @@ def _plot_figures(counts: Mapping[str, CoverageCounts], order: Sequence[str]) ->
         )
         if any(groups.values()):
             caption += " Arms with the same levels and ranges are shown once."
-        figures.append(render_figure("Box sizes and level ranges", caption, partial(plot_box_sizes, by_ranges)))
+        figures.append(Figure.of_plot("Box sizes and level ranges", caption, partial(plot_box_sizes, by_ranges)))
     if several_levels:
         plot = partial(plot_positives_per_level, {arm: counts[arm] for arm in several_levels})
-        figures.append(render_figure("Positives per level", "Shares of all positives of an arm.", plot))
+        figures.append(Figure.of_plot("Positives per level", "Shares of all positives of an arm.", plot))
     return figures
 
 
@@ -173,13 +173,11 @@ def _collect_maps(
             notes.append(f"The assignment map of {arm} cannot be read from the store.")
             continue
         figures.append(
-            Figure(
+            Figure.of_picture(
                 f"Locations assigned to each box of one image: {_make_label(arm, others)}",
-                uri,
-                uri,
                 "The same image without and with center sampling, level by level; the larger a dot, the higher its "
                 "center-ness. Boxes without a location on a level are thin there.",
-                wide=True,
+                uri,
             )
         )
     return figures, notes

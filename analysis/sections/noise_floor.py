@@ -11,7 +11,7 @@ from analysis.formatting import MISSING, format_count, format_number, format_sha
 from analysis.reader.sweep import Sweep
 from analysis.render.noise_plots import plot_power, plot_values_by_source
 from analysis.render.tables import Column, Table, make_caption
-from analysis.sections.content import Figure, ReportContent, render_figure
+from analysis.sections.content import Figure, ReportContent
 from analysis.sections.noise_words import describe_findings, describe_limitations, describe_method
 from analysis.stats import noise
 from analysis.stats.noise import SOURCES, ArmNoise, ResolvedDifference, SourceSum, ValidationNoise
@@ -177,7 +177,7 @@ def _make_other_metrics_table(noises: Sequence[ArmNoise], baseline: str, metrics
 
 
 def _plot_values(values: pd.DataFrame, labels: Mapping[str, str], metric: str) -> Figure:
-    return render_figure(
+    return Figure.of_plot(
         f"{shorten_metric(metric)} of one configuration, by what varies with the seed",
         "A dot is a training; bars are means.",
         partial(plot_values_by_source, values[values["metric"] == metric], labels, metric),
@@ -188,7 +188,7 @@ def _plot_power(spread: Spread, metric: str) -> list[Figure]:
     if not spread.deviation:
         return []
     return [
-        render_figure(
+        Figure.of_plot(
             f"Power: which differences in {shorten_metric(metric)} a sweep finds",
             f"Exact sign-flip test over paired seeds, at an sd of {format_number(spread.deviation, metric)} (from "
             f"{format_count(spread.seeds, 'seed')}). The line is at {format_share(POWER)}.",

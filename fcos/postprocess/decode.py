@@ -12,6 +12,7 @@ from fcos.config.choices import BoxConvention
 from fcos.config.model_parts import PostprocessConfig
 from fcos.geometry import boxes_from_ltrb, centerness
 from fcos.postprocess.nms import apply_nms
+from fcos.postprocess.passing import best_of_locations, find_passing
 from fcos.structures import Detections, HeadOutputs, Locations
 
 
@@ -56,8 +57,9 @@ class Postprocess:
         candidates = self._candidates(outputs)
         compared, in_original = self._boxes(
             boxes_from_ltrb(locations.xy[candidates.location], outputs.ltrb[candidates.image, candidates.location]),
-            sizes[candidates.image],
-            original_sizes[candidates.image],
+            candidates.image,
+            sizes,
+            original_sizes,
         )
         if self.config.drop_empty == "before_nms":
             rows = _has_area(in_original).nonzero().squeeze(1)
@@ -78,13 +80,13 @@ class Postprocess:
         return detections
 
     def _boxes(
-        self, decoded: Float[Tensor, "N 4"], sizes: Int[Tensor, "N 2"], original_sizes: Int[Tensor, "N 2"]
+        self, decoded: Float[Tensor, "N 4"], image: Int[Tensor, " N"], sizes: Tensor, original_sizes: Tensor
     ) -> tuple[Float[Tensor, "N 4"], Float[Tensor, "N 4"]]:
         """Return boxes as NMS compares them, and clipped in pixels of the original image."""
         last_pixel = 1 if self.box_convention == "inclusive" else 0
-        ends = (sizes - last_pixel).flip(1).repeat(1, 2).to(decoded)
+        ends = (sizes - last_pixel).flip(1).repeat(1, 2).to(decoded)[image]
         clipped = torch.minimum(decoded.clamp(min=0), ends)
-        in_original = clipped * (original_sizes / sizes).flip(1).repeat(1, 2).to(decoded)
+        in_original = clipped * (original_sizes / sizes).flip(1).repeat(1, 2).to(decoded)[image]
         in_original[:, 2:] += last_pixel
         return clipped if self.config.clip == "before_nms" else decoded, in_original
 
@@ -116,7 +118,7 @@ class Postprocess:
     def _candidates(self, outputs: HeadOutputs) -> _Candidates:
         """Return the best (location, class) above the threshold, sorted by image and then by score.
 
-        Equal scores are in order of location. Only locations whose best class can pass are looked at twice.
+        Equal scores are in order of location.
         """
         parts, start = [], 0
         for level, logits in enumerate(outputs.logits):
@@ -126,6 +128,9 @@ class Postprocess:
         candidates = _Candidates(
             *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Candidates))
         )
+        classes = outputs.logits[0].shape[2]
+        place = (candidates.image * start + candidates.location) * classes + candidates.label
+        candidates = candidates.select(place.argsort())
         quality = self._quality(outputs, candidates.image, candidates.location)
         classification, scores = candidates.score, self._score(candidates.score, quality)
         thresholded = classification if self.config.threshold_on == "classification" else scores
@@ -139,15 +144,11 @@ class Postprocess:
 
     def _level_candidates(self, logits: Float[Tensor, "B N C"], level: int, start: int) -> _Candidates:
         """Return what may pass on one level, whose first location has index `start`, scored by the class alone."""
-        min_logit = self._min_logit()
-        image, location = (logits.amax(-1).float() >= min_logit).nonzero(as_tuple=True)
-        rows = logits[image, location].float()
-        if self.config.multi_label:
-            row, label = (rows >= min_logit).nonzero(as_tuple=True)
-        else:
-            row, label = torch.arange(len(rows), device=rows.device), rows.argmax(1)
-        image, location = image[row], location[row] + start
-        return _Candidates(image, torch.full_like(image, level), location, label, rows[row, label].sigmoid())
+        passing = find_passing(logits, self._min_logit())
+        if not self.config.multi_label:
+            passing = best_of_locations(passing, logits.shape[1])
+        level_index = torch.full_like(passing.image, level)
+        return _Candidates(passing.image, level_index, passing.location + start, passing.label, passing.logit.sigmoid())
 
     def _topk(self, candidates: _Candidates, values: Float[Tensor, " N"], levels: int) -> Int[Tensor, " K"]:
         """Return the indices of the candidates of the k largest values of every image and level.

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.formatting import format_count, shorten_metric
 from analysis.render.interaction_plots import plot_interactions
 from analysis.render.plots import plot_paired_differences
-from analysis.sections.content import Figure, render_figure
+from analysis.sections.content import Figure
 from analysis.stats.factorial.effects import EffectResult
 from analysis.stats.factorial.means import compute_interaction_means
 from fcos.statistics.factorial import FactorialDesign
@@ -29,7 +29,7 @@ def plot_effects(tested: Sequence[EffectResult], metric: str) -> list[Figure]:
     comparisons = [result.comparison for result in with_seeds]
     label = f"effect on {shorten_metric(metric)}"
     return [
-        render_figure(
+        Figure.of_plot(
             f"{shorten_metric(metric)}: effects of the factors",
             "An interval that excludes zero shows a direction.",
             partial(plot_paired_differences, differences, comparisons, {}, metric, label),
@@ -61,7 +61,7 @@ def plot_interaction_means(
         caption += " In a fraction an interaction may be that of two other factors: see what it is aliased with."
     if left_out:
         caption += f" {format_count(left_out, 'pair')} of factors with smaller interactions left out."
-    figure = render_figure(
+    figure = Figure.of_plot(
         f"{shorten_metric(metric)} by the levels of two factors",
         caption,
         partial(plot_interactions, [compute_interaction_means(table, factorial, pair) for pair in shown], metric),

@@ -10,7 +10,7 @@ from analysis.formatting import MISSING, format_mean, shorten_metric
 from analysis.reader.sweep import Search, Sweep
 from analysis.render import search_plots
 from analysis.render.tables import Column, Table, make_caption
-from analysis.sections.content import Figure, ReportContent, render_figure
+from analysis.sections.content import Figure, ReportContent
 from analysis.sections.gallery import build_gallery
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
 from analysis.sections.search.best_settings import format_best_settings, shorten_keys
@@ -183,7 +183,7 @@ def _plot_front(front: Front | None) -> list[Figure]:
         return []
     first = front.metrics[0]
     return [
-        render_figure(
+        Figure.of_plot(
             f"{shorten_metric(first)} and {shorten_metric(other)}",
             "Filled: on the front of all objectives. Hollow: others. Bars: the standard deviation over seeds.",
             partial(search_plots.plot_front, front.frame, first, other),
@@ -198,12 +198,12 @@ def _plot_figures(frame: pd.DataFrame, search: Search) -> Sequence[Figure]:
         return []
     name = shorten_metric(search.metric)
     return [
-        render_figure(
+        Figure.of_plot(
             f"{name} of each training",
             "Filled: trained to the end. Hollow: pruned. The line is the best of those trained to the end so far.",
             partial(search_plots.plot_search_history, with_value, search.metric, search.mode),
         ),
-        render_figure(
+        Figure.of_plot(
             f"{name} over each key",
             "Filled: trained to the end. Hollow: pruned.",
             partial(search_plots.plot_values_by_key, with_value, search, shorten_keys(search.space)),

@@ -1,5 +1,7 @@
 """The report of a stored sweep: its numbers, its texts, and that it loads nothing from elsewhere."""
 
+import ast
+import os
 import re
 import subprocess
 import sys
@@ -270,16 +272,60 @@ def test_as_a_script_it_prints_the_table_and_the_path(writer: SweepWriter, cente
     assert done.stderr == ""
 
 
-def test_a_report_that_waits_has_loaded_what_it_needs_and_no_more() -> None:
+def test_a_report_that_waits_has_loaded_what_it_needs_and_no_more(
+    writer: SweepWriter, centerness: str, tmp_path: Path
+) -> None:
     """Its process is started before the last training ends, and begins to read at once."""
     code = (
-        "import sys\nfrom analysis import report\nassert report.main(['--wait']) == 0\n"
-        "print(sorted({'pandas', 'mlflow', 'matplotlib', 'scipy', 'torch', 'ray', 'orchestration'} & set(sys.modules)))"
+        "import sys\nfrom analysis import preload, report\n"
+        "def main(*words): return report.main(['centerness', '--output', sys.argv[1], *words])\n"
+        "assert main('--wait') == 0\n"
+        "before = set(sys.modules)\n"
+        "print(sorted({'pandas', 'mlflow', 'matplotlib', 'scipy', 'torch', 'ray', 'orchestration'} & before))\n"
+        "assert main() == 0\n"
+        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before}))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "MLFLOW_TRACKING_URI": writer.uri},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert done.stdout.splitlines()[-1] == "['matplotlib', 'mlflow', 'pandas', 'scipy']"
+    loaded, *_, later = done.stdout.splitlines()
+    assert loaded == "['matplotlib', 'mlflow', 'pandas', 'scipy']"
+    # Above all nothing of MLflow, of which the store's classes take as long as the report.
+    assert set(ast.literal_eval(later)) <= {"PIL", "analysis", "encodings", "fcos", "pandas", "pyarrow", "rich"}
+
+
+def test_the_table_is_printed_before_figures_are_drawn(
+    writer: SweepWriter,
+    centerness: str,
+    run_report: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(figure: object) -> bytes:
+        raise OSError("no figure today")
+
+    monkeypatch.setattr("analysis.render.plots.to_svg", fail)
+    assert run_report("centerness", "--tracking-uri", writer.uri, "--output", tmp_path) == 2
+    printed = capsys.readouterr()
+    assert "48.6 ± 2.2" in printed.out and "no figure today" in printed.err
+    assert "report:" not in printed.out, "no file is written"
+
+
+def test_a_reader_who_left_before_the_table_costs_no_file(writer: SweepWriter, centerness: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "analysis" / "report.py"), "centerness", "--tracking-uri", writer.uri]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 141
+    assert errors == "report: standard output was closed; the files are written\n"
+    assert (tmp_path / "outputs" / "centerness" / "report" / "report.html").exists()
 
 
 def test_help_needs_no_heavy_import() -> None:

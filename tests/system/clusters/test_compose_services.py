@@ -34,6 +34,8 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").rea
 NAME = "ablation_centerness"
 # With one network for all, addresses that containers have by themselves must be given.
 ON_LOOPBACK = ("--node-ip-address=127.0.0.1", "--object-store-memory=100000000")
+# What a node prints once it is one.
+STARTED = "Ray runtime started"
 
 
 @dataclass
@@ -90,21 +92,32 @@ class Services:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self, service: str) -> None:
-        """Start a service and wait until its check succeeds; one without a check is waited for by who uses it."""
+        """Start a service and wait until its check succeeds, a node of Ray until it has joined."""
         check = SERVICES[service].get("healthcheck", {}).get("test", ["CMD", "true"])
+        command = self.command(service, SERVICES[service]["command"])
+        log = self.folder / f"{service}-{len(self.processes)}.log"
         process = start_server(
-            self.command(service, SERVICES[service]["command"]),
-            self.folder / f"{service}-{len(self.processes)}.log",
+            command, log,
             lambda: self.run(service, check[1:], self.folder).returncode == 0,
             env=self.environment(service),
-        )
+        )  # fmt: skip
         self.processes.append(process)
+        if command[:2] != ["ray", "start"]:
+            return
+        # Here all nodes share the file by which a container knows that it has joined.
+        wait_until(lambda: STARTED in log.read_text() or process.poll() is not None)
+        if process.poll() is not None:
+            # Ray gives itself half a minute, too little where tests run beside; compose starts it again.
+            assert "timed out during startup" in log.read_text(), log.read_text()
+            assert SERVICES[service]["restart"] == "unless-stopped"
+            self.start(service)
 
     def close(self) -> None:
         for process in reversed(self.processes):
-            for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-                each.kill()
-            process.wait()
+            if process.poll() is None:
+                for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+                    each.kill()
+                process.wait()
 
 
 @pytest.fixture
@@ -130,7 +143,6 @@ def services(made: Database, tmp_path: Path, ray_folder: None) -> Iterator[Servi
         found.run_to_its_end("make-bucket")
         for service in ("mlflow", "head", *["worker"] * SERVICES["worker"]["deploy"]["replicas"], "lab"):
             found.start(service)
-        # Here all nodes share the file by which a container knows that it has joined.
         cpus = float(SERVICES["worker"]["deploy"]["replicas"])
         wait_until(lambda: f"/{cpus} CPU" in found.run("lab", ["ray", "status"], tmp_path).stdout)
         yield found
