@@ -64,7 +64,7 @@ def simulated(simulation: Simulation, request: Request) -> Iterator[None]:
     import ray.tune
 
     from orchestration.cluster.resources import Node
-    from orchestration.driver import budget, sweep_run, tune_run, watchdogs
+    from orchestration.driver import budget, sweep_run, watchdogs
     from orchestration.driver.monitoring import command_monitor
     from orchestration.driver.sharing import begin_sharing, shared_trainings
     from orchestration.planning import prepare
@@ -89,7 +89,6 @@ def simulated(simulation: Simulation, request: Request) -> Iterator[None]:
         replace = stack.enter_context
         replace(patch.object(ray.tune, "Tuner", partial(VirtualTuner, simulation)))
         replace(patch.object(sweep_run, "connected", connected))
-        replace(patch.object(tune_run, "import_ahead", lambda *_: None))
         for module in (sweep_run, prepare):
             replace(patch.object(module, "checked_local_nodes", lambda _: nodes))
         for module in (budget, watchdogs, command_monitor, begin_sharing):

@@ -28,7 +28,6 @@ from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial.bucket_folder import mark_folder
 from orchestration.trial.files import begin_training, clear_stop
-from orchestration.trial.import_ahead import import_ahead
 from orchestration.trial.task import TASK, BucketTask, MicroBatching, Task
 
 if TYPE_CHECKING:
@@ -136,9 +135,6 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
     command_id = secrets.token_hex(8)
     if job.bucket is not None:
         mark_folder(plan.folder, command_id)
-    if job.lab.cluster.address == "local" and not (job.on_workers or job.resources.gpus):
-        # Tune's own import takes a second here.
-        import_ahead(job.max_concurrent, job.resources.cpus)
     task = partial(job.task, command_id)
     for index in job.pending:
         begin_training(plan.folder_of(plan.trials[index]))
