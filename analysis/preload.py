@@ -16,7 +16,7 @@ PAGES = (("report.html.j2", True), ("explorer.html.j2", True), ("report.md.j2", 
 
 
 def preload(uri: str | None) -> None:
-    """Import the libraries, open the store, draw a figure that nobody sees, and load the templates.
+    """Import the libraries, open the store, draw a figure that is shown nowhere, and load the templates.
 
     uri: of the store; None where it is not known. The report itself reports a store that cannot be opened.
     """

@@ -129,8 +129,8 @@ class Postprocess:
             *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Candidates))
         )
         classes = outputs.logits[0].shape[2]
-        place = (candidates.image * start + candidates.location) * classes + candidates.label
-        candidates = candidates.select(place.argsort())
+        order_key = (candidates.image * start + candidates.location) * classes + candidates.label
+        candidates = candidates.select(order_key.argsort())
         quality = self._quality(outputs, candidates.image, candidates.location)
         classification, scores = candidates.score, self._score(candidates.score, quality)
         thresholded = classification if self.config.threshold_on == "classification" else scores

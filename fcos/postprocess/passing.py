@@ -67,9 +67,9 @@ def best_of_locations(passing: PassingLogits, locations: int) -> PassingLogits:
     """Return the logit of each location's best class, the first of equal ones; locations: of an image."""
     order = passing.label.argsort(stable=True)
     order = order[passing.logit[order].argsort(descending=True, stable=True)]
-    place = (passing.image * locations + passing.location)[order]
-    by_place = place.argsort(stable=True)
-    place, order = place[by_place], order[by_place]
-    is_first = torch.ones_like(place, dtype=torch.bool)
-    is_first[1:] = place[1:] != place[:-1]
+    slot = (passing.image * locations + passing.location)[order]
+    grouped = slot.argsort(stable=True)
+    slot, order = slot[grouped], order[grouped]
+    is_first = torch.ones_like(slot, dtype=torch.bool)
+    is_first[1:] = slot[1:] != slot[:-1]
     return passing.select(order[is_first])
