@@ -77,7 +77,7 @@ class Services:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PYTEST_", "AWS_"))}
         own = {key: self.translate(value, service) for key, value in SERVICES[service].get("environment", {}).items()}
         # Ray joins no head at a local address else.
-        joins = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+        joins = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1", "XDG_CACHE_HOME": str(self.folder / "cache")}
         return {**kept, **joins, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **own}
 
     def run(self, service: str, words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
