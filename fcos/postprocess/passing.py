@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 # Logits that are looked at together. Torch takes the largest of a multiple of 32 values that lie side by side at the
-# speed of memory, and of 80, the classes of COCO, at a fifth of that.
+# speed of memory, and of 80, the classes of COCO, far more slowly.
 CHUNK = 128
 # Logits of an image and level from which on the calls for chunks cost less than a look at each logit.
 MANY = 1 << 15

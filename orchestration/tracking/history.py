@@ -1,7 +1,6 @@
 """Finished runs of earlier commands, over all sweeps and MLflow experiments of a tracking store."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from fcos.storage.bucket.address import BUCKETS
 from fcos.storage.sqlite_store.stored_runs import read_runs, read_tags, read_tags_of
 from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_file, default_uri
 from orchestration.tracking.addresses import sqlite_file
-from orchestration.tracking.problems import StoreUnavailable, TrackingError, to_tracking_error
+from orchestration.tracking.problems import StoreUnavailable, TrackingError, store_errors
 from orchestration.tracking.sqlite_store import check_sqlite, has_known_tables
 from orchestration.tracking.store import connect
 
@@ -85,9 +84,8 @@ class History:
     # What `of_trainings` has looked up.
     _of_trainings: dict[str, list[TaggedRun]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
-    def uri(self) -> str:
-        """Address of the store; of a file it takes SQLAlchemy to write it."""
+    def _write_uri(self) -> str:
+        """Return the address of the store; of a file it takes SQLAlchemy to write it."""
         return self.given_uri or default_uri(self.output)
 
     def of_trainings(self, identities: Collection[str]) -> RunsByTag:
@@ -112,7 +110,7 @@ class History:
         if not isinstance(self.store, Path) or not values:
             return {value: list[TaggedRun](search(value)) for value in values}
         found: dict[str, list[TaggedRun]] = {value: [] for value in values}
-        with self._errors():
+        with store_errors(self._write_uri):
             by_run = read_tags(self.store, tag, values)
         for run_id, run in by_run.items():
             if _is_current(run.tags) and (run.status == RunStatus.FINISHED or not finished):
@@ -142,7 +140,7 @@ class History:
         Raises StoreUnavailable where the store stops answering.
         """
         try:
-            with self._errors():
+            with store_errors(self._write_uri):
                 if isinstance(self.store, Path):
                     tags = read_tags_of(self.store, sweep_run)
                 else:
@@ -163,17 +161,9 @@ class History:
         kinds = [self._search({Tag.KIND: kind}) for kind in (RunKind.TRIAL, RunKind.RUN)]
         return [run for runs in kinds for run in runs]
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Convert errors of the store to TrackingError, as `store_errors` does."""
-        try:
-            yield
-        except Exception as error:
-            raise to_tracking_error(error, self.uri) from None
-
     def _search(self, tags: Mapping[str, str], *, finished: bool = True) -> list[PastRun]:
         """Return the newest runs that have the given values in all of some tags."""
-        with self._errors():
+        with store_errors(self._write_uri):
             if isinstance(self.store, Path):
                 runs = _read(self.store, tags, finished=finished)
             else:

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fcos.errors import ConfigError
@@ -64,14 +64,17 @@ def is_transient(error: Exception) -> bool:
 
 
 @contextmanager
-def store_errors(uri: str) -> Iterator[None]:
-    """Convert errors of a store to StoreUnavailable or TrackingError (`to_tracking_error`); ours pass as they are."""
+def store_errors(uri: str | Callable[[], str]) -> Iterator[None]:
+    """Convert errors of a store to StoreUnavailable or TrackingError (`to_tracking_error`); ours pass as they are.
+
+    uri: or what writes it, called for an error alone.
+    """
     try:
         yield
     except ConfigError:
         raise
     except Exception as error:
-        raise to_tracking_error(error, uri) from None
+        raise to_tracking_error(error, uri if isinstance(uri, str) else uri()) from None
 
 
 def to_tracking_error(error: Exception, uri: str) -> TrackingError:
