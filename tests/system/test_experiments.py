@@ -4,12 +4,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from rich.console import Console
 
 from fcos.config.parse import with_keys
 from fcos.config.run import Config
-from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import RunSummary
 from orchestration.config.compose import compose
 from orchestration.config.groups import groups
@@ -20,8 +18,8 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.trial.files import read_summary
 from orchestration.trial.task import MicroBatching
-from orchestration.trial.worker import train
 from tests.helpers.experiments.tasks import task_in
+from tests.helpers.experiments.training_process import train_task, train_task_apart
 
 # Small drawn images stand for the data, whichever an experiment asks for.
 TINY = (
@@ -70,7 +68,7 @@ def train_here(plan: Plan, trial: Trial) -> RunSummary:
         micro_batching=MicroBatching.of(config),
         max_failures=0,
     )
-    train(task, lambda: LocalRuntime(folder, torch.device("cpu")))
+    (train_task_apart if config.schedule.compile else train_task)(task)
     summary = read_summary(folder, trial.identity, trial.arms)
     assert summary is not None
     return summary
