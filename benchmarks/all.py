@@ -1,8 +1,9 @@
-"""Runs every benchmark, each in a process of its own, and writes the table of docs/benchmarks.md.
+"""Runs every benchmark, each in a process of its own, and writes a table of docs/benchmarks.md.
 
     python benchmarks/all.py [--quick] [--results FOLDER]
 
-With a folder, what it already holds is not measured again.
+There is a table for each of torch's instruction sets in TABLES. With a folder, what it already holds is not measured
+again.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from side_by_side import Result, amount, mebibytes
 BENCHMARKS = ("assignment", "losses", "postprocess", "evaluation", "data_pipeline", "train_step", "inference")
 FOLDER = Path(__file__).parent
 DOCUMENT = FOLDER.parent / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+# Instruction sets of torch with a table in the document.
+TABLES = ("AVX512", "AVX2")
 
 
 def measured(name: str, folder: Path, quick: bool) -> list[Result]:
@@ -69,6 +71,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="keep results there, and use what is there")
     options = parser.parse_args()
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability not in TABLES:
+        parser.error(f"{DOCUMENT} has no table for {capability}, only for {', '.join(TABLES)}")
+    begin, end = (f"<!-- measured with {capability}: {edge} -->\n" for edge in ("begin", "end"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.results or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,8 +82,8 @@ def main() -> None:
     head = "| what | times as fast | peer | ours | times less memory: peer, ours | results | `python benchmarks/` |\n"
     table = machine() + "\n\n" + head + "|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
     text = DOCUMENT.read_text()
-    before, rest = text.split(BEGIN)
-    DOCUMENT.write_text(before + BEGIN + table + END + rest.split(END)[1])
+    before, rest = text.split(begin)
+    DOCUMENT.write_text(before + begin + table + end + rest.split(end)[1])
     print(f"written to {DOCUMENT}")
 
 

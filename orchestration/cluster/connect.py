@@ -74,6 +74,9 @@ ENVIRONMENT = {
 # The processes that Ray starts ahead wait for the first trainings; by default they end after a second, once the
 # processors are reserved for those.
 KEPT_WORKERS = {"RAY_idle_worker_killing_time_threshold_ms": "60000"}
+# They import what trains while the driver imports Tune; Ray would set their threads when a training is given to them,
+# which is too late for torch then.
+PRELOAD = {"RAY_preload_python_modules": "fcos.training_run,orchestration.trial.run", "OMP_NUM_THREADS": "1"}
 CONNECT_SECONDS = 10.0
 # Packages that Ray's processes import.
 PACKAGES = ("fcos", "orchestration")
@@ -122,7 +125,11 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     # Ray Train ends a training on workers through the dashboard.
     is_lean = local and not on_workers
     try:
-        with keep_sigterm_handler(), without_helpers() if is_lean else nullcontext():
+        with (
+            keep_sigterm_handler(),
+            without_helpers() if is_lean else nullcontext(),
+            _preloading() if is_lean and _is_one_processor_each(cluster) else nullcontext(),
+        ):
             ray.init(address=address, **settings)
     except Exception as error:  # Ray raises a bare Exception when its start times out
         what = "Ray does not start on this machine" if local else "Ray cannot be reached"
@@ -133,6 +140,23 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         # Handles of actors in reference cycles, such as those of errors: freed while Ray ends, they end this process.
         gc.collect()
         ray.shutdown()
+
+
+def _is_one_processor_each(cluster: ClusterConfig) -> bool:
+    """Return whether trainings take one processor and no GPU: Ray starts as many processes ahead as can train."""
+    return cluster.cpus_per_worker == 1 and not cluster.gpus_per_worker
+
+
+@contextmanager
+def _preloading() -> Iterator[None]:
+    """Give PRELOAD to the processes of the Ray that starts meanwhile, but for what the environment sets itself."""
+    added = {name: value for name, value in PRELOAD.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _check_current_folder() -> None:

@@ -18,8 +18,7 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.trial.files import read_summary
 from orchestration.trial.task import MicroBatching
-from tests.helpers.experiments.tasks import task_in
-from tests.helpers.experiments.training_process import train_task, train_task_apart
+from tests.helpers.experiments.tasks import task_in, train_task, train_task_apart
 
 # Small drawn images stand for the data, whichever an experiment asks for.
 TINY = (

@@ -175,3 +175,36 @@ def test_a_sigterm_goes_to_the_own_handler_alone_while_ray_runs(tmp_path: Path) 
     # Ray's own prints a stack and sets an alarm that aborts the process.
     done = subprocess.run([sys.executable, "-c", SIGNALLED], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("[15] 0\n", "", 0)
+
+
+PRELOADED = """
+import os, sys
+from orchestration.cluster.connect import connected
+from orchestration.cluster.resources import Node
+from orchestration.config.schema import ClusterConfig
+
+def found():
+    torch = sys.modules.get("torch")
+    return "orchestration.trial.run" in sys.modules, torch and torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+before, cpus = os.environ.get("OMP_NUM_THREADS"), int(sys.argv[1])
+with connected(ClusterConfig(cpus_per_worker=cpus), [Node(2)], on_workers=False):
+    import ray
+    print(*ray.get(ray.remote(num_cpus=cpus)(found).remote()))
+assert os.environ.get("OMP_NUM_THREADS") == before
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("cpus", "threads", "expected"), [(1, None, "True 1 1"), (1, "2", "True 2 2"), (2, None, "False None 2")]
+)
+def test_processes_of_a_local_ray_have_what_trains_before_a_training_is_given_to_them(
+    tmp_path: Path, cpus: int, threads: str | None, expected: str
+) -> None:
+    """Not where trainings take several processors: more processes start than would use it."""
+    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    env |= {} if threads is None else {"OMP_NUM_THREADS": threads}
+    command = [sys.executable, "-c", PRELOADED, str(cpus)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == (f"{expected}\n", "", 0)
